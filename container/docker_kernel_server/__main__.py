@@ -1,0 +1,95 @@
+"""Start the server; ``--help`` says how."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from typing import List, Optional
+
+from . import __version__
+from .server import Options, Server
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def main(args: Optional[List[str]] = None) -> int:
+    """Run the server until it is told to stop; return the exit status."""
+    parser = _parser()
+    given = parser.parse_args(args)
+    secret = None
+    if given.secret_from_stdin:
+        secret = sys.stdin.buffer.readline().strip()
+        if not secret:
+            parser.error(
+                "--secret-from-stdin: there is no secret on standard input; write one line"
+            )
+    if secret is None and given.host not in LOOPBACK and not given.allow_unauthenticated:
+        parser.error(
+            f"listening on {given.host} without a secret would let anybody run code here. "
+            "Use --secret-from-stdin, or --host 127.0.0.1, or say --allow-unauthenticated"
+        )
+    workplace = os.path.abspath(given.workplace)
+    _make_folders(parser, workplace)
+    options = Options(
+        workplace=workplace,
+        host=given.host,
+        port=given.port,
+        secret=secret,
+        lease=given.lease,
+        python=given.python,
+        lent=given.lent,
+    )
+    try:
+        asyncio.run(_serve(options))
+    except OSError as exc:
+        where = f"{given.host}:{given.port}"
+        print(
+            f"The server can't listen on {where}: {exc.strerror or exc}. "
+            "If something else holds the port, choose another one with --port, or 0 for any.",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+async def _serve(options: Options) -> None:
+    await Server(options).serve()
+
+
+def _make_folders(parser: argparse.ArgumentParser, workplace: str) -> None:
+    """The working folder has to be there; HOME is made, as pip and IPython write to it."""
+    home = os.environ.get("HOME", "")
+    try:
+        os.makedirs(workplace, exist_ok=True)
+        if home:
+            os.makedirs(home, mode=0o700, exist_ok=True)
+    except OSError as exc:
+        parser.error(f"a folder can't be made: {exc}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tcp_server.py",
+        description="Runs Python sessions and shell commands for clients that connect over TCP.",
+    )
+    add = parser.add_argument
+    add("--workplace", default=".", metavar="DIR", help="the folder that code runs in (default: .)")
+    add("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    add("--port", type=int, default=8000, help="the port; 0 for any (default: %(default)s)")
+    add("--secret-from-stdin", action="store_true", help="read the secret: one line on stdin")
+    add(
+        "--allow-unauthenticated",
+        action="store_true",
+        help="serve whoever reaches the port, on any address, without a secret",
+    )
+    add("--lease", type=float, metavar="SECONDS", help="end after this long without any client")
+    add("--python", default=sys.executable, help="the Python of the sessions (default: this one)")
+    add("--lent", default="", metavar="DIR", help="packages for a Python that has no IPython")
+    add("--version", action="version", version=__version__)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

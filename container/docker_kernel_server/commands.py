@@ -1,0 +1,206 @@
+"""Shell commands, each in a process group of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+import time
+from typing import Callable, Dict, List, Optional, Set
+
+from .channel import OutputPipe
+from .errors import RequestRefused
+from .links import MAX_LINGERING_PIPES
+from .messages import Final, Run
+
+MAX_ARGUMENT_BYTES = 100_000
+"""A longer command goes through a file: Linux takes arguments of up to 128 KiB."""
+
+KILL_SECONDS = 0.2
+"""How long a command has to end after each signal of the ladder."""
+
+TIMEOUT_STATUS = 124
+
+OnText = Callable[[str, str], None]
+
+
+class Command:
+    """One shell command: output as it comes, then its `Final`.
+
+    ``on_text`` gets (stream, text), also after the end where a background child goes on to print.
+    With ``merged`` all of it is stdout, in the order in which it was written.
+    """
+
+    def __init__(self, request: Run, on_text: OnText, commands: "Commands", merged: bool) -> None:
+        self._request = request
+        self._on_text = on_text
+        self._commands = commands
+        self._merged = merged
+        self._process: Optional[asyncio.subprocess.Process] = None
+        self._pipes: List[OutputPipe] = []
+        self._ended_by = ""
+        self._ladder: "Optional[asyncio.Task[None]]" = None
+
+    async def run(self) -> Final:
+        """Run it to its end. `RequestRefused` where it can't be started."""
+        started = time.monotonic()
+        timer = None
+        with contextlib.ExitStack() as stack:
+            await self._start(stack)
+            if self._request.timeout is not None:
+                loop = asyncio.get_running_loop()
+                timer = loop.call_later(self._request.timeout, self.stop, "timeout")
+            assert self._process is not None
+            if self._ended_by:  # while it was being started
+                self._begin_ladder()
+            try:
+                code = await self._process.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
+                if self._ladder is not None:
+                    self._ladder.cancel()
+        # A background child may hold the pipes for ever; what there is now is the output.
+        for pipe in list(self._pipes):
+            pipe.drain()
+        return self._final(code, time.monotonic() - started)
+
+    def stop(self, why: str) -> None:
+        """End it and all of its group: "timeout", "interrupt" or "closed"."""
+        if self._ended_by:
+            return
+        self._ended_by = why
+        if self._process is not None:
+            self._begin_ladder()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """The client reads slowly: let the command wait."""
+        for pipe in self._pipes:
+            pipe.pause()
+
+    def resume(self) -> None:
+        """The client reads again."""
+        for pipe in self._pipes:
+            pipe.resume()
+
+    def close(self) -> None:
+        """Close the pipes, also where a background child holds them."""
+        for pipe in list(self._pipes):
+            pipe.close()
+
+    @property
+    def lingers(self) -> bool:
+        """Whether a background child still holds a pipe."""
+        return bool(self._pipes)
+
+    async def _start(self, stack: contextlib.ExitStack) -> None:
+        writers = [self._open_pipe("stdout", stack)]
+        writers.append(writers[0] if self._merged else self._open_pipe("stderr", stack))
+        stdin = stack.enter_context(tempfile.TemporaryFile())
+        try:
+            if not all(isinstance(value, str) for value in self._request.env.values()):
+                raise ValueError("'env' must hold strings")
+            stdin.write(self._request.stdin.encode("utf-8", "surrogateescape"))
+            stdin.seek(0)
+            self._process = await asyncio.create_subprocess_exec(
+                *self._argv(stack),
+                stdin=stdin,
+                stdout=writers[0],
+                stderr=writers[1],
+                cwd=self._request.cwd or self._commands.workplace,
+                env={**self._commands.env, **self._request.env},
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as exc:
+            self.close()
+            raise RequestRefused(f"the command could not be started: {exc}") from exc
+
+    def _open_pipe(self, stream: str, stack: contextlib.ExitStack) -> int:
+        read, write = os.pipe()
+        stack.callback(os.close, write)
+        self._pipes.append(
+            OutputPipe(read, lambda text: self._on_text(stream, text), self._pipes.remove)
+        )
+        return write
+
+    def _argv(self, stack: contextlib.ExitStack) -> List[str]:
+        command = self._request.command.encode("utf-8", "surrogateescape")
+        if len(command) <= MAX_ARGUMENT_BYTES and b"\0" not in command:
+            return ["/bin/sh", "-c", self._request.command]
+        file = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".sh"))
+        file.write(command)
+        file.flush()
+        return ["/bin/sh", file.name]
+
+    def _begin_ladder(self) -> None:
+        first = signal.SIGINT if self._ended_by == "interrupt" else signal.SIGTERM
+        self._ladder = asyncio.get_running_loop().create_task(self._climb(first))
+
+    async def _climb(self, first: int) -> None:
+        for number in (first, signal.SIGTERM, signal.SIGKILL):
+            self._signal(number)
+            await asyncio.sleep(KILL_SECONDS)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, number)
+
+    def _final(self, code: int, seconds: float) -> Final:
+        if self._ended_by:
+            # What ignored the signals, or was left in the background, ends with it.
+            with contextlib.suppress(OSError):
+                if self._process is not None:
+                    os.killpg(self._process.pid, signal.SIGKILL)
+        number = -code if code < 0 else None
+        result: Dict[str, Optional[int]] = {
+            "exit_code": code if code >= 0 else None,
+            "signal": number,
+        }
+        status = 128 + number if number else code
+        reason = "signal" if number else "exit" if code else "ok"
+        if self._ended_by == "timeout":
+            status, reason = TIMEOUT_STATUS, "timeout"
+        elif self._ended_by:
+            status, reason = status or 130, self._ended_by
+        return Final(self._request.id, status, reason, result, seconds=seconds)
+
+
+class Commands:
+    """The commands that run, and those whose background children still print."""
+
+    def __init__(self, workplace: str, env: Dict[str, str]) -> None:
+        self.workplace = workplace
+        self.env = env
+        self._running: Set[Command] = set()
+        self._lingering: List[Command] = []
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    async def run(self, command: Command) -> Final:
+        """Run one, and keep an eye on what it leaves."""
+        self._running.add(command)
+        try:
+            return await command.run()
+        finally:
+            self._running.discard(command)
+            self._lingering = [item for item in self._lingering if item.lingers]
+            if command.lingers:
+                self._lingering.append(command)
+            if len(self._lingering) > MAX_LINGERING_PIPES:
+                self._lingering.pop(0).close()
+
+    def close(self) -> None:
+        """End all of them."""
+        for command in self._running:
+            command.kill()
+        for command in [*self._running, *self._lingering]:
+            command.close()

@@ -1,0 +1,250 @@
+"""One client's connection: bytes to `protocol.ServerSide`, requests to sessions and commands.
+
+Nothing here waits for a session or a client: answers come by callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Coroutine, Dict, List, Optional, Set, Union
+
+from .commands import Command
+from .errors import ProtocolError, RequestRefused
+from .messages import (
+    Cancel,
+    Chunk,
+    Event,
+    Fault,
+    Final,
+    Request,
+    Run,
+    SessionRequest,
+    Status,
+    encode,
+)
+from .protocol import RawCommand, ServerSide, State
+from .sessions import Sink
+
+if TYPE_CHECKING:
+    from .server import Server
+
+QUIET_SECONDS = 0.05
+"""A raw command ends where its client is quiet for this long."""
+
+HANDSHAKE_SECONDS = 20.0
+"""A connection that hasn't said by then what it wants is closed."""
+
+MAX_REQUESTS = 10_000
+"""Requests of one connection that wait for their answer; more are refused."""
+
+WRITE_HIGH_WATER_BYTES = 4 * 1024 * 1024
+"""Past this the sessions and commands behind a connection wait for its client."""
+
+MAX_RAW_RESULT_CHARS = 64 * 1024 * 1024
+"""The most of a raw command's output that its final repeats; the chunks have all of it."""
+
+
+class Connection(asyncio.Protocol, Sink):
+    """One client."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._side = ServerSide(server.options.secret)
+        self._transport: Optional[asyncio.Transport] = None
+        self._quiet: Optional[asyncio.TimerHandle] = None
+        self._deadline: Optional[asyncio.TimerHandle] = None
+        self._waiting: Set[str] = set()
+        self._commands: Dict[str, Command] = {}
+        self._raw: List[RawCommand] = []
+        self._raw_task: "Optional[asyncio.Task[None]]" = None
+        self._tasks: "Set[asyncio.Task[None]]" = set()
+        self._ending = False
+
+    # -- asyncio's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        if not self._server.admit(self):
+            text = "this server has too many connections; close some, and connect again\n"
+            self.send(encode(Final("", 1, "refused", text, code=RequestRefused.code)))
+            transport.close()
+            return
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(HANDSHAKE_SECONDS, self._check_handshake)
+
+    def data_received(self, data: bytes) -> None:
+        self._perform(self._side.receive(data))
+        if self._side.state in (State.UNDECIDED, State.RAW):
+            if self._quiet is not None:
+                self._quiet.cancel()
+            loop = asyncio.get_running_loop()
+            self._quiet = loop.call_later(QUIET_SECONDS, self._on_quiet)
+
+    def eof_received(self) -> bool:
+        raw = self._side.state in (State.UNDECIDED, State.RAW)
+        self._perform(self._side.end())
+        self._ending = True
+        # A raw client half-closes and reads on; a client of protocol 1 that closes is gone.
+        self._close_when_done()
+        return raw
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        for timer in (self._quiet, self._deadline):
+            if timer is not None:
+                timer.cancel()
+        self._side.state = State.CLOSED
+        self._transport = None
+        for session in self._server.sessions.of(self):
+            session.detach()
+        for command in self._commands.values():
+            command.stop("closed")
+            command.resume()
+        self._server.dismiss(self)
+
+    def pause_writing(self) -> None:
+        # Whoever sends next sees this, and pauses.
+        self.blocked = True
+
+    def resume_writing(self) -> None:
+        self.blocked = False
+        for flow in [*self._server.sessions.of(self), *self._commands.values()]:
+            flow.resume()
+
+    # -- what others call
+
+    def send(self, line: bytes) -> None:
+        """Send a line; after the end it goes nowhere."""
+        if self._transport is not None:
+            self._transport.write(line)
+
+    def finish(self, why: str) -> None:
+        """Answer everything that waits: the server stops."""
+        for name in list(self._waiting):
+            self._answer(Final(name, 1, "closed", why))
+
+    def close(self) -> None:
+        """Close, after what is on its way out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    # -- inside
+
+    def _perform(self, items: List[Union[Request, Event]]) -> None:
+        for item in items:
+            if isinstance(item, RawCommand):
+                self._raw.append(item)
+                if self._raw_task is None:
+                    self._raw_task = self._spawn(self._serve_raw())
+            elif isinstance(item, Event):
+                self.send(encode(item))
+            else:
+                self._serve(item)
+        if self._side.state is State.CLOSED and not self._ending:
+            self._ending = True
+            self._close_when_done()
+
+    def _serve(self, request: Request) -> None:
+        if request.id in self._waiting:
+            # No final for it: that would be taken for the first one's.
+            text = f"a request with the id {request.id!r} is still running"
+            self.send(encode(Fault("", RequestRefused.code, text)))
+            return
+        try:
+            if len(self._waiting) >= MAX_REQUESTS:
+                raise RequestRefused(f"{MAX_REQUESTS} requests wait already")
+            self._waiting.add(request.id)
+            if isinstance(request, SessionRequest):
+                self._server.sessions.handle(request, self._answer, self)
+            elif isinstance(request, Run):
+                self._spawn(self._serve_run(request))
+            elif isinstance(request, Cancel):
+                running = self._commands.get(request.target)
+                if running is not None:
+                    running.stop("interrupt")
+                self._answer(Final(request.id, 0, result={"running": running is not None}))
+            elif isinstance(request, Status):
+                self._answer(Final(request.id, 0, result=self._server.status()))
+            else:
+                raise RequestRefused(f"{request.TYPE!r} can't be asked here")
+        except ProtocolError as exc:
+            self._answer(Final(request.id, 1, "refused", exc.message, code=exc.code))
+
+    def _answer(self, final: Final) -> None:
+        if final.id in self._waiting:
+            self._waiting.discard(final.id)
+            self.send(encode(final))
+
+    async def _serve_run(self, request: Run) -> None:
+        def on_text(stream: str, text: str) -> None:
+            self.send(encode(Chunk(request.id, text, stream)))
+            if self.blocked:
+                command.pause()
+
+        if self._transport is None:  # the client has gone since
+            return
+        command = Command(request, on_text, self._server.commands, merged=False)
+        try:
+            self._answer(await self._run(request.id, command))
+        except RequestRefused as exc:
+            self._answer(Final(request.id, 1, "refused", exc.message, code=exc.code))
+
+    async def _run(self, name: str, command: Command) -> Final:
+        self._commands[name] = command
+        try:
+            return await self._server.commands.run(command)
+        finally:
+            # Still in the list of those that linger, if a background child holds its pipes.
+            del self._commands[name]
+
+    async def _serve_raw(self) -> None:
+        while self._raw and self._transport is not None:
+            await self._serve_raw_command(self._raw.pop(0))
+        self._raw_task = None
+        self._close_when_done()
+
+    async def _serve_raw_command(self, text: RawCommand) -> None:
+        kept: List[str] = []
+        room = MAX_RAW_RESULT_CHARS
+        ended = False
+
+        def on_text(stream: str, text: str) -> None:
+            nonlocal room
+            if ended:
+                return
+            kept.append(text[:room])
+            room -= len(kept[-1])
+            self.send(encode(Chunk("", text)))
+            if self.blocked:
+                command.pause()
+
+        request = Run("raw", text.decode("utf-8", "surrogateescape"))
+        command = Command(request, on_text, self._server.commands, merged=True)
+        try:
+            final = await self._run("raw", command)
+        except RequestRefused as exc:
+            final = Final("", 126, "refused", exc.message)
+            kept.append(exc.message)
+        ended = True
+        if not room:
+            kept.append(f"\n[the result ends here, at {MAX_RAW_RESULT_CHARS} characters]\n")
+        self.send(encode(Final("", final.status, final.reason, "".join(kept), "", final.seconds)))
+
+    def _on_quiet(self) -> None:
+        self._perform(list(self._side.quiet()))
+
+    def _check_handshake(self) -> None:
+        if self._side.state in (State.UNDECIDED, State.AWAITING_AUTH):
+            # Perhaps a raw command that looks like the beginning of a hello.
+            self._perform(self._side.end())
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _close_when_done(self) -> None:
+        if self._ending and self._raw_task is None and not self._raw:
+            self.close()

@@ -1,0 +1,74 @@
+"""Fill the runtime volume: unpack what is lent, compile it, and say that it is complete.
+
+    python -I -S fill.py VOLUME ARCHIVE
+
+Exit status 0: filled. 3: it was complete already. Two of these may run at the same time: the second
+waits for the first. One that is killed leaves no mark, so the next begins anew.
+"""
+
+import compileall
+import fcntl
+import os
+import shutil
+import sys
+import tarfile
+from py_compile import PycInvalidationMode
+
+ALREADY_COMPLETE = 3
+COMPLETE = ".complete"
+LOCK = ".lock"
+
+
+def main(volume: str, archive: str) -> int:
+    """Fill `volume` from the tar file `archive`; gives the exit status."""
+    with open(os.path.join(volume, LOCK), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.exists(os.path.join(volume, COMPLETE)):
+            return ALREADY_COMPLETE
+        _empty(volume)
+        with tarfile.open(archive) as tar:
+            if hasattr(tarfile, "data_filter"):
+                tar.extractall(volume, filter="data")
+            else:
+                tar.extractall(volume)  # noqa: S202 - our own archive
+        _compile(volume)
+        # Last, and by a rename: whoever sees the mark sees all the rest.
+        mark = os.path.join(volume, COMPLETE)
+        with open(mark + ".new", "w") as file:
+            file.write(sys.version + "\n")
+        os.replace(mark + ".new", mark)
+    return 0
+
+
+def _empty(volume: str) -> None:
+    for name in os.listdir(volume):
+        path = os.path.join(volume, name)
+        if name == LOCK:
+            continue
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+def _compile(volume: str) -> None:
+    # Unchecked: the volume is read-only from here on, and no start should pay for looking at
+    # sources. A file that this Python is too old for doesn't compile, and nobody will import it.
+    for workers in (0, 1):
+        try:
+            compileall.compile_dir(
+                volume,
+                maxlevels=30,
+                quiet=2,
+                workers=workers,
+                invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+            )
+            return
+        except OSError:
+            # No semaphores here (no /dev/shm): one process does it as well.
+            if workers == 1:
+                raise
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))

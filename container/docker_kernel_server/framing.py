@@ -1,0 +1,92 @@
+"""Lines out of a byte stream, in any split, under a bound."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Dict, Iterator, NoReturn, Union
+
+from .errors import BadLine, LineTooLong
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""The longest line that either side takes; a display of 40 MB in base64 fits."""
+
+
+class LineSplitter:
+    """Feed it bytes, get whole lines.
+
+    A line past ``limit`` bytes gives one `LineTooLong` in its place, and the stream goes on after its
+    newline: one bad message must not cost the others.
+    """
+
+    def __init__(self, limit: int = MAX_LINE_BYTES) -> None:
+        self.limit = limit
+        # One growing buffer, not a list of pieces: a peer that sends two bytes at a time would make
+        # each piece cost twenty times its size.
+        self._line = bytearray()
+        self._skipping = False
+
+    def feed(self, data: bytes) -> Iterator[Union[bytes, LineTooLong]]:
+        """Yield each line that ``data`` completes, without its newline."""
+        head, *rest = data.split(b"\n")
+        self._push(head)
+        for part in rest:
+            yield self._take()
+            self._push(part)
+
+    def _push(self, part: bytes) -> None:
+        if self._skipping:
+            return
+        if len(self._line) + len(part) > self.limit:
+            self._skipping = True
+            self._line.clear()
+        else:
+            self._line += part
+
+    def _take(self) -> Union[bytes, LineTooLong]:
+        line: Union[bytes, LineTooLong]
+        line = LineTooLong(self.limit) if self._skipping else bytes(self._line)
+        self._line.clear()
+        self._skipping = False
+        return line
+
+
+def load_line(line: bytes) -> Dict[str, Any]:
+    """Read one line as a JSON object; `BadLine` says what is wrong with it."""
+    try:
+        value = json.loads(
+            line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite
+        )
+    except UnicodeDecodeError as exc:
+        raise BadLine(f"a line is not UTF-8: {exc.reason} at byte {exc.start}") from exc
+    except RecursionError as exc:
+        raise BadLine("a line is JSON that is nested too deeply") from exc
+    except ValueError as exc:
+        raise BadLine(f"a line is not JSON: {exc}") from exc
+    if not isinstance(value, dict):
+        raise BadLine(f"a line is not a JSON object but a {type(value).__name__}")
+    return value
+
+
+def dump_line(value: Dict[str, Any]) -> bytes:
+    """Write one JSON object as a line.
+
+    Everything past ASCII is escaped, so that a lone surrogate survives the journey as well.
+    ValueError for NaN and infinities, which JSON doesn't have; TypeError for foreign objects.
+    """
+    return _ENCODER.encode(value).encode("ascii") + b"\n"
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    # json reads 1e999 as infinity, which could not be written again.
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value

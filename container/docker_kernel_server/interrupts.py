@@ -1,0 +1,78 @@
+"""Ctrl-C in a worker: it ends the person's code, and never ours.
+
+SIGINT raises KeyboardInterrupt where a cell's code is running, cancels the cell where it awaits, waits
+while a line is half-way out on the wire, and does nothing between cells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from typing import Any, Iterator, Optional, Set
+
+
+class Interrupts:
+    """The handler of SIGINT, and what it has to know. Made in the main thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._main = threading.get_ident()
+        self._held = 0
+        self._waiting = False
+        self._running: Optional[str] = None
+        self._doomed: Set[str] = set()
+        self.task: Optional[asyncio.Task[Any]] = None
+        self.came = False
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    @contextlib.contextmanager
+    def running(self, cell: str) -> Iterator[None]:
+        """While the person's code runs; raises KeyboardInterrupt if it was doomed before it began."""
+        self.came = False
+        self._running = cell
+        try:
+            if cell in self._doomed:
+                self._doomed.discard(cell)
+                self.came = True
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._running = None
+
+    def doom(self, cell: str) -> None:
+        """From the reader thread: ``cell`` is to be interrupted, also if it hasn't begun yet.
+
+        The signal that comes with this would find nothing to interrupt then.
+        """
+        if cell != self._running:
+            self._doomed.add(cell)
+
+    def __enter__(self) -> None:
+        """Hold interrupts back: for code that must not stop half-way."""
+        if threading.get_ident() == self._main:
+            self._held += 1
+
+    def __exit__(self, *exc: object) -> None:
+        if threading.get_ident() == self._main:
+            self._held -= 1
+            if self._waiting and not self._held:
+                self._waiting = False
+                self._act()
+
+    def _on_signal(self, signum: int, frame: object) -> None:
+        if self._held:
+            self._waiting = True
+        else:
+            self._act()
+
+    def _act(self) -> None:
+        if self._running is None:
+            return
+        self.came = True
+        if asyncio.current_task(self._loop) is not None:
+            raise KeyboardInterrupt
+        # The cell awaits, and so no code of it is there to raise in.
+        if self.task is not None:
+            self._loop.call_soon_threadsafe(self.task.cancel)

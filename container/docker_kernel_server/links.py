@@ -1,0 +1,220 @@
+"""The server's ends of its processes: the zygote, and the workers that it forks."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+
+from . import zygote
+from .channel import Channel, OutputPipe
+from .framing import LineSplitter
+
+MAX_LINGERING_PIPES = 256
+"""Pipes that background processes of earlier cells still hold; past this the oldest is closed."""
+
+FD_BYTES = array.array("i").itemsize
+MAX_CELL_BYTES = 4096
+
+OnExit = Callable[[int], None]
+OnLine = Callable[[bytes], None]
+OnText = Callable[[str, str, str], None]
+
+
+class ZygoteLink:
+    """Starts the zygote, asks it for workers, and hears of their ends. Owns its process."""
+
+    def __init__(self, python: str, lent: str, workplace: str, on_end: Callable[[], None]) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                zygote.command(python, theirs.fileno(), lent),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                cwd=workplace,
+            )
+        self._socket = ours
+        self._channel = Channel(ours, self._on_data)
+        self._lines = LineSplitter()
+        self._asked: Deque[Tuple["asyncio.Future[int]", OnExit]] = deque()
+        self._watched: Dict[int, OnExit] = {}
+        self._on_end = on_end
+
+    async def fork(
+        self, name: str, wire: socket.socket, pipes: socket.socket, on_exit: OnExit
+    ) -> int:
+        """Fork a worker with these two sockets; return its pid.
+
+        ``on_exit`` gets its wait status. ConnectionError where the zygote is gone.
+        """
+        forked: "asyncio.Future[int]" = asyncio.get_running_loop().create_future()
+        rights = array.array("i", [wire.fileno(), pipes.fileno()])
+        line = json.dumps({"fork": name}).encode("ascii") + b"\n"
+        self._asked.append((forked, on_exit))
+        try:
+            # A request is far smaller than a socket's buffer, and each waits for its answer.
+            self._socket.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        except OSError:  # it has died, and we haven't read its end yet
+            self._ended()
+        return await forked
+
+    def close(self) -> None:
+        """End the zygote, and with it every worker."""
+        self._channel.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for pid in list(self._watched):
+            kill_group(pid, signal.SIGKILL)
+
+    def _on_data(self, data: bytes) -> None:
+        if not data:
+            self._ended()
+        for line in self._lines.feed(data):
+            if isinstance(line, bytes):
+                self._on_message(json.loads(line))
+
+    def _on_message(self, message: Dict[str, Any]) -> None:
+        if "forked" in message:
+            forked, on_exit = self._asked.popleft()
+            self._watched[message["pid"]] = on_exit
+            if not forked.done():
+                forked.set_result(message["pid"])
+        else:
+            self._watched.pop(message["exited"])(message["status"])
+
+    def _ended(self) -> None:
+        """The zygote died: nobody would tell of the workers' ends, so they end as well."""
+        self.close()
+        while self._asked:
+            forked, _ = self._asked.popleft()
+            if not forked.done():
+                forked.set_exception(ConnectionError("the process that starts sessions has ended"))
+        for on_exit in list(self._watched.values()):
+            on_exit(signal.SIGKILL)
+        self._watched.clear()
+        self._on_end()
+
+
+class WorkerLink:
+    """The wire of one worker, and the pipes of its cells. Owns the sockets and the pipes.
+
+    ``on_line`` gets each line of the worker, ``on_text`` (cell, stream, text) what came through a
+    cell's pipes. What was in the pipes when a line came is told before the line.
+    """
+
+    def __init__(
+        self, wire: socket.socket, pipes: socket.socket, on_line: OnLine, on_text: OnText
+    ) -> None:
+        pipes.setblocking(False)
+        self.pid = 0
+        self._on_line = on_line
+        self._on_text = on_text
+        self._lines = LineSplitter()
+        self._pipes: List[OutputPipe] = []
+        self._pipes_socket: Optional[socket.socket] = pipes
+        self._paused = False
+        self._loop = asyncio.get_running_loop()
+        self._wire = Channel(wire, self._on_data)
+        self._loop.add_reader(pipes, self._receive_pipes)
+
+    def send(self, line: bytes) -> None:
+        """Send a line to the worker."""
+        self._wire.send(line)
+
+    def signal(self, number: int) -> None:
+        """Signal the worker and its children."""
+        kill_group(self.pid, number)
+
+    def signal_group(self, number: int) -> None:
+        """Signal what is left of the worker's group when the worker itself has ended."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, number)
+
+    def pause(self) -> None:
+        """Stop reading: the worker has to wait when it writes."""
+        self._paused = True
+        self._wire.pause()
+        for pipe in self._pipes:
+            pipe.pause()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._paused = False
+        self._wire.resume()
+        for pipe in self._pipes:
+            pipe.resume()
+
+    def drain_pipes(self) -> None:
+        """Tell all that is in the cells' pipes now."""
+        self._receive_pipes()
+        for pipe in list(self._pipes):
+            pipe.drain()
+
+    def end(self) -> None:
+        """The worker is gone: tell what it left. Its background processes may go on to print."""
+        self._wire.drain()
+        self.drain_pipes()
+        self._wire.close()
+        if self._pipes_socket is not None:
+            self._loop.remove_reader(self._pipes_socket)
+            self._pipes_socket.close()
+            self._pipes_socket = None
+
+    def close(self) -> None:
+        """Close everything, the pipes that background processes hold as well."""
+        self.end()
+        for pipe in list(self._pipes):
+            pipe.close()
+
+    def _on_data(self, data: bytes) -> None:
+        for line in self._lines.feed(data):
+            if isinstance(line, bytes):
+                self.drain_pipes()
+                self._on_line(line)
+
+    def _receive_pipes(self) -> None:
+        while self._pipes_socket is not None:
+            try:
+                name, ancillary, _, _ = self._pipes_socket.recvmsg(
+                    MAX_CELL_BYTES, socket.CMSG_SPACE(2 * FD_BYTES)
+                )
+            except OSError:
+                return
+            if not name:
+                self._loop.remove_reader(self._pipes_socket)
+                return
+            fds = array.array("i")
+            for _, _, payload in ancillary:
+                fds.frombytes(payload[: len(payload) // FD_BYTES * FD_BYTES])
+            # The newline only keeps the datagram of no cell from being empty.
+            self._adopt(name[:-1].decode("utf-8", "replace"), list(fds))
+
+    def _adopt(self, cell: str, fds: List[int]) -> None:
+        for stream, fd in zip(("stdout", "stderr"), fds):
+
+            def on_text(text: str, stream: str = stream) -> None:
+                self._on_text(cell, stream, text)
+
+            pipe = OutputPipe(fd, on_text, self._pipes.remove)
+            if self._paused:
+                pipe.pause()
+            self._pipes.append(pipe)
+        if len(self._pipes) > MAX_LINGERING_PIPES:
+            self._pipes[0].close()
+
+
+def kill_group(pid: int, number: int) -> None:
+    """Signal a worker's process group, or the worker alone where it has no group yet."""
+    with contextlib.suppress(OSError):
+        try:
+            os.killpg(pid, number)
+        except ProcessLookupError:
+            os.kill(pid, number)

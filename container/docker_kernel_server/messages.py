@@ -1,0 +1,522 @@
+"""The messages of the wire: frozen dataclasses that check themselves when made.
+
+Each class is one ``type`` of message. Requests go from client to server and carry an ``id``; events
+come back with the ``id`` that they belong to. `parse_request` and `parse_event` read a JSON object,
+`encode` writes a line. Keys that a class doesn't know are ignored, so that either end may be newer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, Callable, ClassVar, Dict, List, Optional, Tuple, Type, TypeVar, Union
+
+from .errors import BadMessage, UnknownType
+from .framing import dump_line
+
+Json = Dict[str, Any]
+Number = Union[int, float]
+
+MAX_ID_CHARS = 200
+"""Ids and session names are echoed in every event, so they are kept short."""
+
+MAX_SECONDS = 10**9
+"""The longest timeout, some thirty years: no clock of ours overflows with it."""
+
+# The checks, by the annotation as it is written below. One table, so that a message's class body is
+# all there is to say of it.
+_TYPES: Dict[str, Tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "Number": (int, float),
+    "Json": (dict,),
+    "List[str]": (list,),
+    "Any": (object,),
+}
+
+
+@dataclass(frozen=True)
+class Message:
+    """What all messages share."""
+
+    TYPE: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, types, optional in _checks(type(self)):
+            value = getattr(self, name)
+            if value is None and optional:
+                continue
+            # True is an int to isinstance, but not to anybody who reads a wire format.
+            wrong_bool = isinstance(value, bool) and bool not in types and object not in types
+            if not isinstance(value, types) or wrong_bool:
+                raise BadMessage(
+                    f"{self.TYPE}: {name!r} must be {_names(types)}, not {type(value).__name__}"
+                )
+            self._check_inside(name, types, value)
+
+    def _check_inside(self, name: str, types: Tuple[type, ...], value: Any) -> None:
+        if types == (list,) and not all(isinstance(item, str) for item in value):
+            raise BadMessage(f"{self.TYPE}: {name!r} must be a list of str")
+        if name in ("id", "session") and len(value) > MAX_ID_CHARS:
+            raise BadMessage(f"{self.TYPE}: {name!r} is longer than {MAX_ID_CHARS} characters")
+        if name == "timeout" and not 0 <= value <= MAX_SECONDS:
+            raise BadMessage(f"{self.TYPE}: {name!r} must be 0 to {MAX_SECONDS} seconds")
+
+    def to_json(self) -> Json:
+        """The message as a JSON object; keys that have their default value are left out."""
+        out: Json = {"type": self.TYPE}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            default = f.default if f.default_factory is MISSING else f.default_factory()
+            if value is not default and value != default:
+                out[f.name] = value
+        return out
+
+
+_CHECKS: Dict[type, List[Tuple[str, Tuple[type, ...], bool]]] = {}
+
+
+def _checks(cls: type) -> List[Tuple[str, Tuple[type, ...], bool]]:
+    """For each field of a message class: name, types that it takes, whether None is one."""
+    if cls not in _CHECKS:
+        rows = []
+        for f in fields(cls):
+            text = str(f.type)
+            optional = text.startswith("Optional[")
+            rows.append((f.name, _TYPES[text[9:-1] if optional else text], optional))
+        _CHECKS[cls] = rows
+    return _CHECKS[cls]
+
+
+def _names(types: Tuple[type, ...]) -> str:
+    return " or ".join(t.__name__ for t in types)
+
+
+# ---- requests: client to server --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Request(Message):
+    """A request; the server answers each with exactly one `Final` of the same ``id``."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class SessionRequest(Request):
+    """A request to one session, by its name."""
+
+    session: str
+
+
+@dataclass(frozen=True)
+class Hello(Request):
+    """The first line of protocol 1. ``nonce`` is 32 random bytes in hex."""
+
+    TYPE: ClassVar[str] = "hello"
+    protocol: int
+    nonce: str
+    client: str = ""
+
+
+@dataclass(frozen=True)
+class Auth(Request):
+    """The client's proof that it knows the secret (hex); see protocol.py."""
+
+    TYPE: ClassVar[str] = "auth"
+    proof: str
+
+
+@dataclass(frozen=True)
+class OpenSession(SessionRequest):
+    """Make the session if there is none, and send its events over this connection from now on.
+
+    result: new (bool), shell ("ipython" or "plain"), python, ipython, pid, execution_count,
+    notes (what the person should be told once).
+    """
+
+    TYPE: ClassVar[str] = "open_session"
+
+
+@dataclass(frozen=True)
+class RestartSession(SessionRequest):
+    """Drop the variables: a fresh fork under the same name. result: as of open_session."""
+
+    TYPE: ClassVar[str] = "restart_session"
+
+
+@dataclass(frozen=True)
+class CloseSession(SessionRequest):
+    """End the session."""
+
+    TYPE: ClassVar[str] = "close_session"
+
+
+@dataclass(frozen=True)
+class Execute(SessionRequest):
+    """Run a cell. ``timeout`` in seconds; ``parent`` is the Jupyter header that asked for it.
+
+    result: the content of Jupyter's execute_reply.
+    """
+
+    TYPE: ClassVar[str] = "execute"
+    code: str
+    silent: bool = False
+    store_history: bool = True
+    user_expressions: Json = field(default_factory=dict)
+    allow_stdin: bool = False
+    timeout: Optional[Number] = None
+    cell_id: Optional[str] = None
+    parent: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Interrupt(SessionRequest):
+    """Ctrl-C to the session's process group. result: {"running": whether a cell was running}."""
+
+    TYPE: ClassVar[str] = "interrupt"
+
+
+@dataclass(frozen=True)
+class InputReply(SessionRequest):
+    """The answer to an input_request; ``request`` is the id of the cell that asked."""
+
+    TYPE: ClassVar[str] = "input_reply"
+    request: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Complete(SessionRequest):
+    """Complete ``code`` at ``cursor_pos`` (Unicode characters). result: complete_reply."""
+
+    TYPE: ClassVar[str] = "complete"
+    code: str
+    cursor_pos: int
+
+
+@dataclass(frozen=True)
+class Inspect(SessionRequest):
+    """Describe the object at ``cursor_pos``. result: inspect_reply."""
+
+    TYPE: ClassVar[str] = "inspect"
+    code: str
+    cursor_pos: int
+    detail_level: int = 0
+    omit_sections: List[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class IsComplete(SessionRequest):
+    """Whether ``code`` can be run as it is. result: is_complete_reply."""
+
+    TYPE: ClassVar[str] = "is_complete"
+    code: str
+
+
+@dataclass(frozen=True)
+class History(SessionRequest):
+    """``access`` is the content of Jupyter's history_request. result: history_reply."""
+
+    TYPE: ClassVar[str] = "history"
+    access: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CommInfo(SessionRequest):
+    """The open comms. result: comm_info_reply."""
+
+    TYPE: ClassVar[str] = "comm_info"
+    target_name: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class _CommRequest(SessionRequest):
+    """What a frontend says on a comm (widgets). ``buffers`` are base64."""
+
+    comm_id: str
+    data: Json = field(default_factory=dict)
+    metadata: Json = field(default_factory=dict)
+    buffers: List[str] = field(default_factory=list)
+    parent: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CommOpenRequest(_CommRequest):
+    """A frontend opens a comm."""
+
+    TYPE: ClassVar[str] = "comm_open"
+    target_name: str = ""
+
+
+@dataclass(frozen=True)
+class CommMsgRequest(_CommRequest):
+    """A frontend's message on a comm."""
+
+    TYPE: ClassVar[str] = "comm_msg"
+
+
+@dataclass(frozen=True)
+class CommCloseRequest(_CommRequest):
+    """A frontend closes a comm."""
+
+    TYPE: ClassVar[str] = "comm_close"
+
+
+@dataclass(frozen=True)
+class Run(Request):
+    """Run a shell command. ``timeout`` in seconds; ``stdin`` is text.
+
+    Its output comes as chunks. result: {"exit_code"} or what ended it; see `Final`.
+    """
+
+    TYPE: ClassVar[str] = "run"
+    command: str
+    cwd: Optional[str] = None
+    env: Json = field(default_factory=dict)
+    timeout: Optional[Number] = None
+    stdin: str = ""
+
+
+@dataclass(frozen=True)
+class Cancel(Request):
+    """Interrupt a running `Run` by its id."""
+
+    TYPE: ClassVar[str] = "cancel"
+    target: str
+
+
+@dataclass(frozen=True)
+class Status(Request):
+    """result: version, python, uptime (s), sessions, memory, limits."""
+
+    TYPE: ClassVar[str] = "status"
+
+
+# ---- events: server to client ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Event(Message):
+    """Something that happened in the request ``id`` ("" where it belongs to none)."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class ServerHello(Event):
+    """The answer to hello. ``proof`` is there where the server has a secret."""
+
+    TYPE: ClassVar[str] = "hello"
+    protocol: int
+    server: str
+    nonce: str
+    proof: Optional[str] = None
+    capabilities: List[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Fault(Event):
+    """Something that the client sent can't be read; ``code`` is a code of errors.py."""
+
+    TYPE: ClassVar[str] = "fault"
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Chunk(Event):
+    """A piece of output; ``stream`` is "stdout" or "stderr"."""
+
+    TYPE: ClassVar[str] = "chunk"
+    data: str
+    stream: str = "stdout"
+
+
+@dataclass(frozen=True)
+class Display(Event):
+    """A MIME bundle to show. Binary data is base64, as Jupyter has it."""
+
+    TYPE: ClassVar[str] = "display"
+    data: Json
+    metadata: Json = field(default_factory=dict)
+    transient: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UpdateDisplay(Event):
+    """A new MIME bundle for the display that ``transient.display_id`` names."""
+
+    TYPE: ClassVar[str] = "update_display"
+    data: Json
+    metadata: Json = field(default_factory=dict)
+    transient: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClearOutput(Event):
+    """Clear the cell's output, at once or with the next output (``wait``)."""
+
+    TYPE: ClassVar[str] = "clear_output"
+    wait: bool = False
+
+
+@dataclass(frozen=True)
+class Result(Event):
+    """The value of a cell's last expression."""
+
+    TYPE: ClassVar[str] = "result"
+    data: Json
+    execution_count: int
+    metadata: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Error(Event):
+    """An exception in a cell; ``traceback`` has one string a frame, with terminal colours."""
+
+    TYPE: ClassVar[str] = "error"
+    ename: str
+    evalue: str
+    traceback: List[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class InputRequest(Event):
+    """The cell asks the person for a line; answer with input_reply."""
+
+    TYPE: ClassVar[str] = "input_request"
+    prompt: str = ""
+    password: bool = False
+
+
+@dataclass(frozen=True)
+class _CommEvent(Event):
+    """What a session says on a comm. ``buffers`` are base64."""
+
+    comm_id: str
+    data: Json = field(default_factory=dict)
+    metadata: Json = field(default_factory=dict)
+    buffers: List[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CommOpen(_CommEvent):
+    """The session opens a comm."""
+
+    TYPE: ClassVar[str] = "comm_open"
+    target_name: str = ""
+    target_module: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class CommMsg(_CommEvent):
+    """The session's message on a comm."""
+
+    TYPE: ClassVar[str] = "comm_msg"
+
+
+@dataclass(frozen=True)
+class CommClose(_CommEvent):
+    """The session closes a comm."""
+
+    TYPE: ClassVar[str] = "comm_close"
+
+
+@dataclass(frozen=True)
+class SessionDied(Event):
+    """A session's process ended by itself. ``reason``: "exit" or "signal"; ``detail`` for people."""
+
+    TYPE: ClassVar[str] = "session_died"
+    session: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Final(Event):
+    """The end of a request.
+
+    ``status`` is 0 for success; for commands it is what a shell would say: the exit code, 128 + N
+    for signal N, 124 for a timeout, 130 for an interrupt. ``reason`` tells the cases apart:
+    "ok", "error" (the code raised), "exit" (a status that isn't 0), "signal", "timeout",
+    "interrupt", "died" (the session's process ended), "refused" (``code`` says why), "closed" (the
+    server stops). ``seconds`` is the time that the request took on the server.
+    """
+
+    TYPE: ClassVar[str] = "final"
+    status: int
+    reason: str = "ok"
+    result: Any = None
+    code: str = ""
+    seconds: Optional[Number] = None
+
+
+# ---- reading and writing -----------------------------------------------------------------------
+
+M = TypeVar("M", bound=Message)
+
+
+def _register(base: Type[M]) -> Dict[str, Type[M]]:
+    """All message types below ``base``, by their ``type``."""
+    found: Dict[str, Type[M]] = {}
+    todo: List[Type[M]] = [base]
+    while todo:
+        cls = todo.pop()
+        todo.extend(cls.__subclasses__())
+        if cls.TYPE:
+            found[cls.TYPE] = cls
+    return found
+
+
+REQUESTS: Dict[str, Type[Request]] = _register(Request)
+EVENTS: Dict[str, Type[Event]] = _register(Event)
+
+
+def _required(f: Field[Any]) -> bool:
+    return f.default is MISSING and f.default_factory is MISSING
+
+
+def _parser(register: Dict[str, Type[M]]) -> Callable[[Json], M]:
+    known = {name: (cls, fields(cls)) for name, cls in register.items()}
+
+    def parse(data: Json) -> M:
+        kind = data.get("type")
+        if not isinstance(kind, str):
+            raise BadMessage("a message has no 'type'")
+        if kind not in known:
+            raise UnknownType(f"unknown type {kind[:MAX_ID_CHARS]!r}")
+        cls, columns = known[kind]
+        missing = [f.name for f in columns if f.name not in data and _required(f)]
+        if missing:
+            raise BadMessage(f"{kind}: missing {', '.join(missing)}")
+        return cls(**{f.name: data[f.name] for f in columns if f.name in data})
+
+    return parse
+
+
+parse_request: Callable[[Json], Request] = _parser(REQUESTS)
+parse_event: Callable[[Json], Event] = _parser(EVENTS)
+
+
+def encode(message: Message) -> bytes:
+    """The message as one line. `BadMessage` if a value of it isn't JSON."""
+    try:
+        return dump_line(message.to_json())
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise BadMessage(f"{message.TYPE}: {exc}") from exc
+
+
+def pack_buffers(buffers: List[bytes]) -> List[str]:
+    """Binary buffers as they stand in a message."""
+    return [base64.b64encode(buffer).decode("ascii") for buffer in buffers]
+
+
+def unpack_buffers(texts: List[str]) -> List[bytes]:
+    """The buffers of a message; `BadMessage` where one isn't base64."""
+    try:
+        return [base64.b64decode(text, validate=True) for text in texts]
+    except (binascii.Error, ValueError, TypeError) as exc:
+        raise BadMessage(f"a buffer is not base64: {exc}") from exc

@@ -1,0 +1,166 @@
+"""Which IPython the sessions get: the image's own, the lent one, or none.
+
+What the image has wins, so the lent packages stand last on sys.path. Where that mixture doesn't work
+(the image has a pygments that is too old for the lent IPython, say), the zygote starts again with the
+lent packages first, imports IPython, and then takes the lent modules of every package that the image
+has too out of sys.modules: IPython keeps what it has bound, and the person's own ``import`` gets the
+image's. Where the lent IPython is too new for this Python and the image has none, the plain shell
+serves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from dataclasses import dataclass
+from importlib.machinery import PathFinder
+from typing import Dict, Iterator
+
+OLDEST_IPYTHON = 7
+"""The first major version with run_cell_async, which the shell is built on."""
+
+IMAGE_FIRST, LENT_FIRST, PLAIN = "image-first", "lent-first", "plain"
+
+# What the shell and IPython import late: imported here, they cost no session anything, and a set of
+# packages that doesn't fit shows before a session is there.
+_NEEDED = (
+    "IPython.core.interactiveshell",
+    "IPython.core.completer",
+    "IPython.core.debugger",
+    "IPython.core.payloadpage",
+    "IPython.core.ultratb",
+    "IPython.display",
+    "IPython.lib.pretty",
+    "docker_kernel_server.shells.ipython",
+    "docker_kernel_server.shells.comms",
+)
+_WELCOME = ("jedi", "pygments.formatters", "pygments.lexers", "matplotlib_inline", "sqlite3")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the zygote settled on; ``note`` is for the person, "" where there is nothing to say."""
+
+    ipython: bool
+    note: str = ""
+
+
+class StartAgain(Exception):
+    """This process has imported a set of packages that doesn't fit; a fresh one is to try ``way``."""
+
+    def __init__(self, way: str, note: str = "") -> None:
+        super().__init__(way)
+        self.way = way
+        self.note = note
+
+
+def prepare(lent: str, way: str = IMAGE_FIRST, note: str = "") -> Choice:
+    """Set up sys.path and import IPython, or raise `StartAgain`.
+
+    ``lent`` is the folder of the lent packages ("" for none).
+    """
+    if lent and not os.path.isdir(lent):
+        lent = ""
+    misfit = _misfit(lent)
+    if way == PLAIN or (misfit and not _image_has("IPython")):
+        return Choice(False, note or misfit)
+    usable = bool(lent) and not misfit
+    if usable:
+        sys.path.insert(0 if way == LENT_FIRST else len(sys.path), lent)
+    try:
+        _import_all()
+    except Exception as exc:
+        if usable and way == IMAGE_FIRST:
+            raise StartAgain(LENT_FIRST) from exc
+        raise StartAgain(
+            PLAIN,
+            f"IPython can't be used here ({type(exc).__name__}: {exc}), so the plain shell serves. "
+            "Type: pip install --upgrade ipython, then restart the kernel.",
+        ) from exc
+    if way == LENT_FIRST:
+        sys.path.remove(lent)
+        _give_back(lent)
+        sys.path.append(lent)
+    return Choice(True)
+
+
+def _misfit(lent: str) -> str:
+    """Why the lent packages can't serve this Python; "" where they can."""
+    version = "{}.{}".format(*sys.version_info[:2])
+    remedy = "Type: pip install ipython, then restart the kernel, to get all of IPython."
+    if not lent:
+        return f"This server was started without IPython, and Python {version} has none. {remedy}"
+    try:
+        with open(os.path.join(lent, "..", "lib.json"), encoding="utf-8") as file:
+            wanted = json.load(file)["requires_python"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    if _fits(wanted):
+        return ""
+    return (
+        f"The image's Python {version} is too old for the IPython that is lent to it (Python "
+        f"{wanted}): you have state, values, tracebacks and completion, but no magics. {remedy}"
+    )
+
+
+def _fits(wanted: str) -> bool:
+    """Whether this Python is at least the one of a specifier such as ">=3.11"."""
+    for part in wanted.split(","):
+        part = part.strip()
+        if part.startswith(">="):
+            least = tuple(int(number) for number in part[2:].strip().split(".")[:2])
+            if sys.version_info[:2] < least:
+                return False
+    return True
+
+
+def _image_has(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _import_all() -> None:
+    import IPython
+
+    if IPython.version_info[0] < OLDEST_IPYTHON:
+        raise ImportError(f"IPython {IPython.__version__} is too old")
+    for name in _NEEDED:
+        importlib.import_module(name)
+    for name in _WELCOME:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue
+
+
+def _give_back(lent: str) -> None:
+    """Take the lent modules of the image's own packages out of sys.modules."""
+    shadowed: Dict[str, bool] = {}
+    for name in _lent_modules(lent):
+        top = name.split(".")[0]
+        if top not in shadowed:
+            shadowed[top] = top not in _KEPT and _is_on_path(top)
+        if shadowed[top]:
+            del sys.modules[name]
+
+
+# IPython and what shares its state by module: two copies of these would not know each other.
+_KEPT = {"IPython", "traitlets", "comm", "docker_kernel_server"}
+
+
+def _lent_modules(lent: str) -> Iterator[str]:
+    root = os.path.join(os.path.realpath(lent), "")
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and os.path.realpath(file).startswith(root):
+            yield name
+
+
+def _is_on_path(top: str) -> bool:
+    """Whether ``top`` can be found on sys.path, whatever is imported under that name."""
+    return PathFinder.find_spec(top) is not None

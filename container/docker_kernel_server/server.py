@@ -1,0 +1,113 @@
+"""The server: it listens, and owns the connections, the sessions and the commands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from typing import Optional, Set
+
+from . import __version__
+from .commands import Commands
+from .connection import Connection
+from .limits import read_limits
+from .messages import Json
+from .sessions import Sessions
+
+MAX_CONNECTIONS = 1000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the server is started with."""
+
+    workplace: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    secret: Optional[bytes] = None
+    lease: Optional[float] = None
+    """Seconds without any client after which the server ends; None for never."""
+    python: str = sys.executable
+    lent: str = ""
+
+
+class Server:
+    """Listens, and owns the connections, the sessions and the commands."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.sessions = Sessions(options.python, options.lent, options.workplace)
+        self.commands = Commands(options.workplace, dict(os.environ))
+        self.connections: Set[Connection] = set()
+        self._started = time.monotonic()
+        self._stopped = asyncio.Event()
+        self._lease: Optional[asyncio.TimerHandle] = None
+
+    async def serve(self) -> None:
+        """Serve until `stop`. OSError where the port can't be had."""
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(
+            lambda: Connection(self),
+            self.options.host,
+            self.options.port,
+            reuse_address=True,
+            backlog=1024,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        port = listener.sockets[0].getsockname()[1]
+        print(f"listening on {self.options.host}:{port}", flush=True)
+        # IPython's import takes a while, and a client is sure to come.
+        self.sessions.zygote()
+        self._start_lease()
+        try:
+            await self._stopped.wait()
+        finally:
+            listener.close()
+            for connection in list(self.connections):
+                connection.finish("the server stops")
+            self.commands.close()
+            await self.sessions.close()
+            for connection in list(self.connections):
+                connection.close()
+
+    def stop(self) -> None:
+        """End `serve`."""
+        self._stopped.set()
+
+    def admit(self, connection: Connection) -> bool:
+        """A client is there, so the lease doesn't run. False where there are too many."""
+        self.connections.add(connection)
+        if self._lease is not None:
+            self._lease.cancel()
+            self._lease = None
+        return len(self.connections) <= MAX_CONNECTIONS
+
+    def dismiss(self, connection: Connection) -> None:
+        """A client is gone."""
+        self.connections.discard(connection)
+        self._start_lease()
+
+    def _start_lease(self) -> None:
+        if not self.connections and self.options.lease is not None and self._lease is None:
+            loop = asyncio.get_running_loop()
+            self._lease = loop.call_later(self.options.lease, self.stop)
+
+    def status(self) -> Json:
+        """The answer to a status request."""
+        return {
+            "version": __version__,
+            "python": platform.python_version(),
+            "hostname": socket.gethostname(),
+            "pid": os.getpid(),
+            "uptime": time.monotonic() - self._started,
+            "connections": len(self.connections),
+            "commands": len(self.commands),
+            "sessions": self.sessions.status(),
+            "limits": read_limits(),
+        }

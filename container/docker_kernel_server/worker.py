@@ -1,0 +1,296 @@
+"""One session's process: its variables, and the thread that talks to the server.
+
+The main thread runs an event loop, so that tasks which a cell leaves behind go on between cells, and
+runs cells in it, one after another. A reader thread takes the server's lines: answers to input(),
+and everything else for the main thread's queue. What Python prints goes over the wire in exact
+order with displays; what children and C libraries write goes through a pipe of the cell's own, whose
+read end the server gets, so that it streams while this process holds its GIL, and still belongs to
+its cell when that has long ended.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import atexit
+import builtins
+import contextlib
+import getpass
+import os
+import platform
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import OrderedDict
+from typing import Any, Dict, List, Optional, Tuple
+
+from .errors import ProtocolError
+from .framing import LineSplitter, load_line
+from .interrupts import Interrupts
+from .messages import (
+    CloseSession,
+    CommInfo,
+    Complete,
+    Execute,
+    Final,
+    History,
+    InputReply,
+    Inspect,
+    Interrupt,
+    IsComplete,
+    Request,
+    parse_request,
+    unpack_buffers,
+)
+from .output import DESCRIPTORS, Output, install_streams
+from .packages import Choice
+from .shells import Console, Reply, Shell
+
+READ_BYTES = 256 * 1024
+
+END_OF_INPUT = "\x04"
+"""What a frontend answers where the person typed Ctrl-D."""
+
+MAX_PARENTS = 1000
+"""How many cells' Jupyter headers are kept, for threads that outlive their cell."""
+
+
+def run(wire: socket.socket, pipes: socket.socket, choice: Choice) -> int:
+    """Be a session's worker until the server closes the wire; return the exit status."""
+    # A group of its own: an interrupt reaches the cell's children, and nobody else's.
+    os.setsid()
+    sys.path.insert(0, "")
+    return Worker(wire, pipes, choice).run()
+
+
+class Worker(Console):
+    """See the module's docstring."""
+
+    def __init__(self, wire: socket.socket, pipes: socket.socket, choice: Choice) -> None:
+        self._wire = wire
+        self._pipes = pipes
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
+        self._interrupts = Interrupts(self._loop)
+        self._output = Output(wire, self._interrupts)
+        self._parents: OrderedDict[str, Dict[str, Any]] = OrderedDict()
+        self._requests: List[Optional[Request]] = []
+        self._came = asyncio.Event()
+        self._answers: queue.SimpleQueue[InputReply] = queue.SimpleQueue()
+        self._stdin_allowed = False
+        self._open_pipes("")
+        install_streams(self._output)
+        self._shell, note = _make_shell(self, choice)
+        self._notes = [text for text in (choice.note, note) if text]
+        builtins.input = self._input
+        getpass.getpass = self._getpass
+
+    def run(self) -> int:
+        """Serve until the session is closed."""
+        info = {"python": platform.python_version(), "notes": self._notes, **self._shell.info()}
+        self._output.emit("ready", "", {"info": info})
+        threading.Thread(target=self._read, name="docker-kernel-reader", daemon=True).start()
+        task = self._loop.create_task(self._serve())
+        self._interrupts.task = task
+        while not task.done():
+            # An interrupt may still come up between two callbacks of the person's own tasks.
+            with contextlib.suppress(KeyboardInterrupt):
+                self._loop.run_until_complete(task)
+        atexit._run_exitfuncs()
+        self._output.flush()
+        return 0
+
+    # -- the server's lines
+
+    def _read(self) -> None:
+        lines = LineSplitter()
+        while True:
+            data = self._wire.recv(READ_BYTES)
+            if not data:
+                # The server is gone. Nobody would read what the cell makes, or could stop it.
+                os.killpg(0, signal.SIGKILL)
+            for line in lines.feed(data):
+                if isinstance(line, bytes):
+                    self._route(parse_request(load_line(line)))
+
+    def _route(self, request: Request) -> None:
+        if isinstance(request, InputReply):
+            self._answers.put(request)
+        elif isinstance(request, Interrupt):
+            self._interrupts.doom(request.id)
+        else:
+            self._loop.call_soon_threadsafe(self._enqueue, request)
+
+    def _enqueue(self, request: Request) -> None:
+        self._requests.append(None if isinstance(request, CloseSession) else request)
+        self._came.set()
+
+    # -- the main thread
+
+    async def _serve(self) -> None:
+        while not self._shell.exit_requested:
+            try:
+                await self._came.wait()
+                request = self._requests.pop(0)
+                if not self._requests:
+                    self._came.clear()
+                if request is None:
+                    return
+                await self._handle(request)
+            except asyncio.CancelledError:
+                # An interrupt of a cell that had just ended by itself.
+                continue
+
+    async def _handle(self, request: Request) -> None:
+        started = time.perf_counter()
+        self._output.enter(request.id)
+        self._parents[request.id] = getattr(request, "parent", {})
+        if len(self._parents) > MAX_PARENTS:
+            self._parents.popitem(last=False)
+        status, reason, code = 0, "ok", ""
+        result: Any = None
+        try:
+            if isinstance(request, Execute):
+                result = await self._execute(request)
+                if result["status"] != "ok":
+                    status, reason = 1, "interrupt" if self._interrupts.came else "error"
+            else:
+                result = self._answer(request)
+        except ProtocolError as exc:
+            status, reason, result, code = 1, "refused", exc.message, exc.code
+        except Exception as exc:
+            status, reason, result = 1, "error", f"{type(exc).__name__}: {exc}"
+        if os.getpid() != self._pid:
+            # A child that the cell forked has come out of it. There is one session, and it isn't it.
+            self._output.flush()
+            os._exit(0)
+        seconds = time.perf_counter() - started
+        self._finish(Final(request.id, status, reason, result, code, seconds))
+
+    async def _execute(self, request: Execute) -> Reply:
+        self._open_pipes(request.id)
+        self._stdin_allowed = request.allow_stdin
+        try:
+            with self._interrupts.running(request.id):
+                return await self._shell.execute(request)
+        except (KeyboardInterrupt, SystemExit, asyncio.CancelledError) as exc:
+            # It came up in the shell's own code, outside of what the shell catches.
+            return self._shell.abandoned(exc)
+        finally:
+            _flush_foreign_buffers()
+
+    def _answer(self, request: Request) -> Any:
+        if isinstance(request, Complete):
+            return self._shell.complete(request)
+        if isinstance(request, Inspect):
+            return self._shell.inspect(request)
+        if isinstance(request, IsComplete):
+            return self._shell.is_complete(request)
+        if isinstance(request, History):
+            return self._shell.history(request)
+        if isinstance(request, CommInfo):
+            return self._shell.comm_info(request)
+        self._shell.comm(request, unpack_buffers(getattr(request, "buffers", [])))
+        return None
+
+    def _finish(self, final: Final) -> None:
+        content = final.to_json()
+        try:
+            self._output.emit(content.pop("type"), content.pop("id"), content)
+        except (ValueError, ProtocolError) as exc:
+            failed = Final(final.id, 1, "error", f"the reply can't be sent: {exc}")
+            content = failed.to_json()
+            self._output.emit(content.pop("type"), content.pop("id"), content)
+
+    def _open_pipes(self, cell: str) -> None:
+        """Give the cell's descriptors 1 and 2 pipes of its own, whose other ends the server reads."""
+        ends = []
+        for fd in DESCRIPTORS.values():
+            read, write = os.pipe()
+            os.dup2(write, fd)
+            os.close(write)
+            ends.append(read)
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", ends))
+        self._pipes.sendmsg([cell.encode("utf-8") + b"\n"], [rights])
+        for fd in ends:
+            os.close(fd)
+
+    # -- what the shell asks for
+
+    def emit(self, kind: str, **content: Any) -> None:
+        self._output.emit(kind, self._output.cell(), content)
+
+    def parent(self) -> Dict[str, Any]:
+        return self._parents.get(self._output.cell(), {})
+
+    def ask(self, prompt: str, password: bool) -> str:
+        cell = self._output.cell()
+        while not self._answers.empty():  # an answer that came after its cell was interrupted
+            self._answers.get()
+        self.emit("input_request", prompt=prompt, password=password)
+        try:
+            while True:
+                answer = self._answers.get()
+                if answer.request == cell:
+                    break
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("Interrupted by user") from None
+        if answer.value == END_OF_INPUT:
+            raise EOFError
+        return answer.value
+
+    def _input(self, prompt: object = "") -> str:
+        """Read a line from the person."""
+        self._require_stdin("raw_input")
+        return self.ask(str(prompt), False)
+
+    def _getpass(self, prompt: str = "Password: ", stream: Any = None, **kwargs: Any) -> str:
+        """Read a line from the person, who types it unseen."""
+        self._require_stdin("getpass")
+        return self.ask(prompt, True)
+
+    def _require_stdin(self, name: str) -> None:
+        if not self._stdin_allowed:
+            raise self._shell.no_stdin_error(
+                f"{name} was called, but this frontend does not support input requests."
+            )
+
+
+def _make_shell(console: Console, choice: Choice) -> Tuple[Shell, str]:
+    """The shell, and what the person should be told about it."""
+    # Imported here: each of the two must load where the other can't.
+    from .shells.plain import PlainShell
+
+    if not choice.ipython:
+        return PlainShell(console), ""
+    try:
+        from .shells.ipython import IPythonShell
+
+        return IPythonShell(console), ""
+    except Exception as exc:
+        return PlainShell(console), (
+            f"IPython could not start ({type(exc).__name__}: {exc}), so the plain shell serves. "
+            "Type: pip install --upgrade ipython, then restart the kernel."
+        )
+
+
+def _flush_foreign_buffers() -> None:
+    """Let out what C libraries and sys.__stdout__ hold back, for it belongs to this cell."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(OSError, ValueError):
+            if stream is not None:
+                stream.flush()
+    if _LIBC is not None:
+        _LIBC.fflush(None)
+
+
+try:
+    import ctypes
+
+    _LIBC: Any = ctypes.CDLL(None)
+except (ImportError, OSError):
+    _LIBC = None

@@ -1,0 +1,143 @@
+"""A process with IPython imported, that forks a session's worker in milliseconds.
+
+It stays single-threaded, so that forking it is safe. The server talks to it over a socket: JSON lines
+both ways, with the worker's descriptors beside the line that asks for it.
+
+    server  {"fork": NAME}        with two descriptors: the wire, and the socket for pipes
+    zygote  {"forked": NAME, "pid": PID}
+    zygote  {"exited": PID, "status": WAIT STATUS}
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+from typing import Any, Dict, List, Set, Tuple
+
+from . import packages, worker
+
+FD_BYTES = array.array("i").itemsize
+
+
+BOOTSTRAP = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from docker_kernel_server import zygote; zygote.main()"
+)
+
+
+def command(python: str, control: int, lent: str, *attempt: str) -> List[str]:
+    """The command line of a zygote; ``attempt`` is what an earlier one left: a way and a note."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return [python, "-c", BOOTSTRAP, root, str(control), lent, *attempt]
+
+
+def main() -> None:
+    """Run the zygote with the arguments that `command` made."""
+    root, control, lent, *attempt = sys.argv[1:]
+    # The person's Ctrl-C is for a worker; the workers set a handler of their own.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The server's package is imported whole by now; what follows shall see neither
+    # its folder nor the modules that happen to lie in the working folder.
+    sys.path[:] = [folder for folder in sys.path if folder not in ("", root)]
+    try:
+        choice = packages.prepare(lent, *attempt)
+    except packages.StartAgain as again:
+        args = command(sys.executable, int(control), lent, again.way, again.note)
+        os.execv(sys.executable, args)
+    sys.argv[:] = [""]
+    gc.collect()
+    # What is frozen isn't touched by the collector, so the workers go on sharing its memory.
+    gc.freeze()
+    Zygote(socket.socket(fileno=int(control)), choice).run()
+
+
+class Zygote:
+    """Forks workers, and reports their ends."""
+
+    def __init__(self, control: socket.socket, choice: packages.Choice) -> None:
+        self._control = control
+        self._choice = choice
+        self._children: Set[int] = set()
+        self._buffer = b""
+        self._fds: List[int] = []
+        self._selector = selectors.DefaultSelector()
+        # SIGCHLD writes a byte here, which ends the wait.
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+
+    def run(self) -> None:
+        """Serve until the server is gone; then end every worker."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        self._selector.register(self._control, selectors.EVENT_READ)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        while True:
+            for key, _ in self._selector.select():
+                if key.fd == self._wake_read:
+                    os.read(self._wake_read, 4096)
+                    self._reap()
+                elif not self._serve():
+                    self._end()
+                    return
+
+    def _serve(self) -> bool:
+        data, ancillary, _, _ = self._control.recvmsg(65536, socket.CMSG_SPACE(2 * FD_BYTES))
+        for level, kind, payload in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds = array.array("i")
+                fds.frombytes(payload[: len(payload) // FD_BYTES * FD_BYTES])
+                self._fds.extend(fds)
+        self._buffer += data
+        while b"\n" in self._buffer:
+            line, self._buffer = self._buffer.split(b"\n", 1)
+            fds, self._fds = (self._fds[0], self._fds[1]), self._fds[2:]
+            self._fork(json.loads(line)["fork"], fds)
+        return bool(data)
+
+    def _fork(self, name: str, fds: Tuple[int, int]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(fds)
+        for fd in fds:
+            os.close(fd)
+        self._children.add(pid)
+        self._tell({"forked": name, "pid": pid})
+
+    def _become_worker(self, fds: Tuple[int, int]) -> None:
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._control.close()
+            self._selector.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            wire, pipes = socket.socket(fileno=fds[0]), socket.socket(fileno=fds[1])
+            status = worker.run(wire, pipes, self._choice)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)
+
+    def _reap(self) -> None:
+        for pid in list(self._children):
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                self._children.discard(pid)
+                self._tell({"exited": pid, "status": status})
+
+    def _tell(self, message: Dict[str, Any]) -> None:
+        self._control.sendall(json.dumps(message).encode("ascii") + b"\n")
+
+    def _end(self) -> None:
+        for pid in self._children:
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except OSError:  # it has no group of its own yet, or is gone
+                os.kill(pid, signal.SIGKILL)
