@@ -45,10 +45,9 @@ def main(args: Optional[List[str]] = None) -> int:
         asyncio.run(_serve(options))
     except OSError as exc:
         where = f"{given.host}:{given.port}"
-        print(
+        sys.stderr.write(
             f"The server can't listen on {where}: {exc.strerror or exc}. "
-            "If something else holds the port, choose another one with --port, or 0 for any.",
-            file=sys.stderr,
+            "If something else holds the port, choose another one with --port, or 0 for any.\n"
         )
         return 1
     return 0

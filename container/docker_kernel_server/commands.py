@@ -48,15 +48,14 @@ class Command:
         started = time.monotonic()
         timer = None
         with contextlib.ExitStack() as stack:
-            await self._start(stack)
+            process = await self._start(stack)
             if self._request.timeout is not None:
                 loop = asyncio.get_running_loop()
                 timer = loop.call_later(self._request.timeout, self.stop, "timeout")
-            assert self._process is not None
             if self._ended_by:  # while it was being started
                 self._begin_ladder()
             try:
-                code = await self._process.wait()
+                code = await process.wait()
             finally:
                 if timer is not None:
                     timer.cancel()
@@ -100,13 +99,14 @@ class Command:
         """Whether a background child still holds a pipe."""
         return bool(self._pipes)
 
-    async def _start(self, stack: contextlib.ExitStack) -> None:
+    async def _start(self, stack: contextlib.ExitStack) -> asyncio.subprocess.Process:
         writers = [self._open_pipe("stdout", stack)]
         writers.append(writers[0] if self._merged else self._open_pipe("stderr", stack))
-        stdin = stack.enter_context(tempfile.TemporaryFile())
+        stdin = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        if not all(isinstance(value, str) for value in self._request.env.values()):
+            self.close()
+            raise RequestRefused("the command could not be started: 'env' must hold strings")
         try:
-            if not all(isinstance(value, str) for value in self._request.env.values()):
-                raise ValueError("'env' must hold strings")
             stdin.write(self._request.stdin.encode("utf-8", "surrogateescape"))
             stdin.seek(0)
             self._process = await asyncio.create_subprocess_exec(
@@ -121,6 +121,7 @@ class Command:
         except (OSError, ValueError) as exc:
             self.close()
             raise RequestRefused(f"the command could not be started: {exc}") from exc
+        return self._process
 
     def _open_pipe(self, stream: str, stack: contextlib.ExitStack) -> int:
         read, write = os.pipe()
@@ -134,7 +135,7 @@ class Command:
         command = self._request.command.encode("utf-8", "surrogateescape")
         if len(command) <= MAX_ARGUMENT_BYTES and b"\0" not in command:
             return ["/bin/sh", "-c", self._request.command]
-        file = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".sh"))
+        file = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".sh"))  # noqa: SIM115
         file.write(command)
         file.flush()
         return ["/bin/sh", file.name]

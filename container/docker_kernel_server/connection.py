@@ -6,7 +6,7 @@ Nothing here waits for a session or a client: answers come by callback.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Coroutine, Dict, List, Optional, Set, Union
+from typing import TYPE_CHECKING, Coroutine, Dict, List, Optional, Sequence, Set, Union, cast
 
 from .commands import Command
 from .errors import ProtocolError, RequestRefused
@@ -63,8 +63,7 @@ class Connection(asyncio.Protocol, Sink):
     # -- asyncio's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         if not self._server.admit(self):
             text = "this server has too many connections; close some, and connect again\n"
@@ -109,8 +108,10 @@ class Connection(asyncio.Protocol, Sink):
 
     def resume_writing(self) -> None:
         self.blocked = False
-        for flow in [*self._server.sessions.of(self), *self._commands.values()]:
-            flow.resume()
+        for session in self._server.sessions.of(self):
+            session.resume()
+        for command in self._commands.values():
+            command.resume()
 
     # -- what others call
 
@@ -131,16 +132,16 @@ class Connection(asyncio.Protocol, Sink):
 
     # -- inside
 
-    def _perform(self, items: List[Union[Request, Event]]) -> None:
+    def _perform(self, items: Sequence[Union[Request, RawCommand, Event]]) -> None:
         for item in items:
             if isinstance(item, RawCommand):
                 self._raw.append(item)
                 if self._raw_task is None:
                     self._raw_task = self._spawn(self._serve_raw())
-            elif isinstance(item, Event):
-                self.send(encode(item))
-            else:
+            elif isinstance(item, Request):
                 self._serve(item)
+            else:
+                self.send(encode(item))
         if self._side.state is State.CLOSED and not self._ending:
             self._ending = True
             self._close_when_done()
@@ -209,7 +210,7 @@ class Connection(asyncio.Protocol, Sink):
         room = MAX_RAW_RESULT_CHARS
         ended = False
 
-        def on_text(stream: str, text: str) -> None:
+        def on_text(_stream: str, text: str) -> None:
             nonlocal room
             if ended:
                 return
@@ -232,7 +233,7 @@ class Connection(asyncio.Protocol, Sink):
         self.send(encode(Final("", final.status, final.reason, "".join(kept), "", final.seconds)))
 
     def _on_quiet(self) -> None:
-        self._perform(list(self._side.quiet()))
+        self._perform(self._side.quiet())
 
     def _check_handshake(self) -> None:
         if self._side.state in (State.UNDECIDED, State.AWAITING_AUTH):

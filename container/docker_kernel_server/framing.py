@@ -15,8 +15,8 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 class LineSplitter:
     """Feed it bytes, get whole lines.
 
-    A line past ``limit`` bytes gives one `LineTooLong` in its place, and the stream goes on after its
-    newline: one bad message must not cost the others.
+    A line past ``limit`` bytes gives one `LineTooLong` in its place, and the stream goes on after
+    its newline: one bad message must not cost the others.
     """
 
     def __init__(self, limit: int = MAX_LINE_BYTES) -> None:

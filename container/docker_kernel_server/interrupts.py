@@ -1,7 +1,7 @@
 """Ctrl-C in a worker: it ends the person's code, and never ours.
 
-SIGINT raises KeyboardInterrupt where a cell's code is running, cancels the cell where it awaits, waits
-while a line is half-way out on the wire, and does nothing between cells.
+SIGINT raises KeyboardInterrupt where a cell's code is running, cancels the cell where it awaits,
+waits while a line is half-way out on the wire, and does nothing between cells.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def running(self, cell: str) -> Iterator[None]:
-        """While the person's code runs; raises KeyboardInterrupt if it was doomed before it began."""
+        """While the person's code runs. KeyboardInterrupt if it was doomed before it began."""
         self.came = False
         self._running = cell
         try:

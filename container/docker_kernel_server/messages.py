@@ -427,7 +427,7 @@ class CommClose(_CommEvent):
 
 @dataclass(frozen=True)
 class SessionDied(Event):
-    """A session's process ended by itself. ``reason``: "exit" or "signal"; ``detail`` for people."""
+    """A session's process ended. ``reason``: "exit" or "signal"; ``detail`` is for people."""
 
     TYPE: ClassVar[str] = "session_died"
     session: str

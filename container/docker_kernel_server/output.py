@@ -74,7 +74,7 @@ class Output:
             threads[thread] = cell()
             start(thread)
 
-        threading.Thread.start = start_in_cell  # type: ignore[method-assign]
+        threading.Thread.start = start_in_cell  # type: ignore[method-assign,assignment]
 
     # -- what leaves
 

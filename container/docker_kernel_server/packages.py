@@ -1,11 +1,11 @@
 """Which IPython the sessions get: the image's own, the lent one, or none.
 
-What the image has wins, so the lent packages stand last on sys.path. Where that mixture doesn't work
-(the image has a pygments that is too old for the lent IPython, say), the zygote starts again with the
-lent packages first, imports IPython, and then takes the lent modules of every package that the image
-has too out of sys.modules: IPython keeps what it has bound, and the person's own ``import`` gets the
-image's. Where the lent IPython is too new for this Python and the image has none, the plain shell
-serves.
+What the image has wins, so the lent packages stand last on sys.path. Where that mixture doesn't
+work (the image has a pygments that is too old for the lent IPython, say), the zygote starts again
+with the lent packages first, imports IPython, and then takes the lent modules of every package
+that the image has too out of sys.modules: IPython keeps what it has bound, and the person's own
+``import`` gets the image's. Where the lent IPython is too new for this Python and the image has
+none, the plain shell serves.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Choice:
 
 
 class StartAgain(Exception):
-    """This process has imported a set of packages that doesn't fit; a fresh one is to try ``way``."""
+    """The packages that were imported don't fit; a fresh process is to try ``way``."""
 
     def __init__(self, way: str, note: str = "") -> None:
         super().__init__(way)

@@ -1,8 +1,8 @@
 """Protocol 1 without I/O: bytes in, messages out, for either end.
 
 `ServerSide` decides by the first line what a connection speaks, holds the handshake, and lets no
-request through before it is done. `ClientSide` is its mirror. Neither touches a socket, so a test can
-feed them one byte at a time.
+request through before it is done. `ClientSide` is its mirror. Neither touches a socket, so a test
+can feed them one byte at a time.
 
 The handshake proves to each side that the other knows the secret, without sending it::
 
@@ -65,7 +65,8 @@ MAX_RAW_COMMAND_BYTES = 64 * 1024 * 1024
 MAX_HANDSHAKE_LINE_BYTES = 64 * 1024
 """The longest line before the handshake is done: a stranger can't make us hold more."""
 
-# As much of `{ "key" :` as has come. A shell command may begin with `{ "ls"`, but has no colon then.
+# As much of `{ "key" :` as has come. A shell command may begin with `{ "ls"`, but has no colon
+# then.
 _HELLO_START = re.compile(rb'\s*\{\s*(\Z|"[^"]*(\Z|"\s*(\Z|:)))')
 _HTTP = re.compile(
     rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|CONNECT|TRACE|PRI) "
@@ -82,12 +83,12 @@ def make_nonce() -> str:
 
 def prove(secret: bytes, role: str, client_nonce: str, server_nonce: str) -> str:
     """The proof, in hex, that ``role`` ("client" or "server") knows ``secret``."""
-    text = "\n".join(("docker-kernel 1", role, client_nonce, server_nonce))
+    text = f"docker-kernel 1\n{role}\n{client_nonce}\n{server_nonce}"
     return hmac.new(secret, text.encode("utf-8"), hashlib.sha256).hexdigest()
 
 
 def _check_nonce(nonce: str) -> None:
-    # Hex alone, so that no newline in a nonce can make two pairs of nonces look the same to `prove`.
+    # Hex alone, so that no newline in a nonce makes two pairs of nonces look the same to `prove`.
     if not _NONCE.fullmatch(nonce):
         raise BadMessage("hello: 'nonce' must be 32 to 128 hex digits, in lower case")
 
@@ -109,9 +110,9 @@ class RawCommand(bytes):
 class ServerSide:
     """The server's end of one connection.
 
-    `receive`, `quiet` and `end` return what to do, in order: a `Request` to serve, a `RawCommand` to
-    run, or an `Event` to send at once (the handshake's answers and faults). After each call `state`
-    says whether the connection is to be closed.
+    `receive`, `quiet` and `end` return what to do, in order: a `Request` to serve, a `RawCommand`
+    to run, or an `Event` to send at once (the handshake's answers and faults). After each call
+    `state` says whether the connection is to be closed.
     """
 
     def __init__(self, secret: Optional[bytes] = None) -> None:
@@ -258,7 +259,8 @@ class ServerSide:
         if hello.protocol != PROTOCOL_VERSION:
             raise VersionMismatch(
                 f"the client speaks protocol {hello.protocol}, this server ({__version__}) speaks "
-                f"protocol {PROTOCOL_VERSION}; install the same version of docker-kernel on both ends"
+                f"protocol {PROTOCOL_VERSION}; "
+                "install the same version of docker-kernel on both ends"
             )
         _check_nonce(hello.nonce)
         self.client = hello.client[:MAX_ID_CHARS]

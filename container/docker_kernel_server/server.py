@@ -61,7 +61,8 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         port = listener.sockets[0].getsockname()[1]
-        print(f"listening on {self.options.host}:{port}", flush=True)
+        sys.stdout.write(f"listening on {self.options.host}:{port}\n")
+        sys.stdout.flush()
         # IPython's import takes a while, and a client is sure to come.
         self.sessions.zygote()
         self._start_lease()

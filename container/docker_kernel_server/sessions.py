@@ -1,8 +1,8 @@
 """A session's life: fork, cells, interrupt, timeout, death, restart.
 
-A session is a name, a worker process behind it, and the requests that the worker hasn't answered. Its
-events go to the connection that opened it last, its ``sink``; it outlives connections. All of this
-runs on the server's event loop and changes state between awaits only, so it needs no locks.
+A session is a name, a worker process behind it, and the requests that the worker hasn't answered.
+Its events go to the connection that opened it last, its ``sink``; it outlives connections. All of
+this runs on the server's event loop and changes state between awaits only, so it needs no locks.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import signal
 import socket
-import sys
 import time
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Coroutine, Dict, List, Optional
@@ -23,21 +23,32 @@ from .framing import load_line
 from .links import WorkerLink, ZygoteLink
 from .messages import (
     Chunk,
+    ClearOutput,
     CloseSession,
+    CommClose,
+    CommMsg,
+    CommOpen,
+    Display,
+    Error,
     Event,
     Execute,
     Final,
     InputReply,
+    InputRequest,
     Interrupt,
     Json,
     OpenSession,
     Request,
     RestartSession,
+    Result,
     SessionDied,
     SessionRequest,
+    UpdateDisplay,
     encode,
     parse_event,
 )
+
+log = logging.getLogger(__name__)
 
 START_SECONDS = 60.0
 """How long a session may take to start; for the first one IPython's import is in it."""
@@ -54,15 +65,29 @@ INTERRUPT_PATIENCE_SECONDS = 2.0
 MAX_SESSIONS = 1000
 
 EVENTS = frozenset(
-    "chunk display update_display clear_output result error input_request "
-    "comm_open comm_msg comm_close".split()
+    event.TYPE
+    for event in (
+        Chunk,
+        Display,
+        UpdateDisplay,
+        ClearOutput,
+        Result,
+        Error,
+        InputRequest,
+        CommOpen,
+        CommMsg,
+        CommClose,
+    )
 )
 """What a worker may send. It runs the person's code, and so is believed no more than this."""
 
 TIMEOUT_STATUS = 124
 INTERRUPT_STATUS = 130
 
-STUBBORN = "The cell has not stopped yet. Interrupt again to end its process; its variables are lost then.\n"
+STUBBORN = (
+    "The cell has not stopped yet. Interrupt again to end its process; "
+    "its variables are lost then.\n"
+)
 
 Answer = Callable[[Final], None]
 
@@ -188,7 +213,7 @@ class Session:
     # -- start and end
 
     def _change(self, step: Coroutine[Any, Any, None]) -> None:
-        """Do a start, restart or close after those that are under way; then send what has waited."""
+        """Do a start, restart or close after those under way; then send what has waited."""
         before = self._task
 
         async def run() -> None:
@@ -386,7 +411,7 @@ class Session:
                 self._send(line + b"\n")
         except (ProtocolError, KeyError) as exc:
             # The person's code has written to the worker's wire. It harms nobody but its own cell.
-            print(f"session {self.name!r}: a bad line: {exc!r}", file=sys.stderr)
+            log.warning("session %r: a bad line: %r", self.name, exc)
 
     def _on_final(self, final: Event) -> None:
         item = self._pending.get(final.id)

@@ -1,11 +1,11 @@
 """One session's process: its variables, and the thread that talks to the server.
 
-The main thread runs an event loop, so that tasks which a cell leaves behind go on between cells, and
-runs cells in it, one after another. A reader thread takes the server's lines: answers to input(),
-and everything else for the main thread's queue. What Python prints goes over the wire in exact
-order with displays; what children and C libraries write goes through a pipe of the cell's own, whose
-read end the server gets, so that it streams while this process holds its GIL, and still belongs to
-its cell when that has long ended.
+The main thread runs an event loop, so that tasks which a cell leaves behind go on between cells,
+and runs cells in it, one after another. A reader thread takes the server's lines: answers to
+input(), and everything else for the main thread's queue. What Python prints goes over the wire in
+exact order with displays; what children and C libraries write goes through a pipe of the cell's
+own, whose read end the server gets, so that it streams while this process holds its GIL, and
+still belongs to its cell when that has long ended.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Worker(Console):
             # An interrupt may still come up between two callbacks of the person's own tasks.
             with contextlib.suppress(KeyboardInterrupt):
                 self._loop.run_until_complete(task)
-        atexit._run_exitfuncs()
+        atexit._run_exitfuncs()  # noqa: SLF001 - os._exit, which ends a fork, doesn't
         self._output.flush()
         return 0
 
@@ -162,10 +162,10 @@ class Worker(Console):
                 result = self._answer(request)
         except ProtocolError as exc:
             status, reason, result, code = 1, "refused", exc.message, exc.code
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - each request gets its final
             status, reason, result = 1, "error", f"{type(exc).__name__}: {exc}"
         if os.getpid() != self._pid:
-            # A child that the cell forked has come out of it. There is one session, and it isn't it.
+            # A child that the cell forked came out of it. The session is the parent.
             self._output.flush()
             os._exit(0)
         seconds = time.perf_counter() - started
@@ -207,7 +207,7 @@ class Worker(Console):
             self._output.emit(content.pop("type"), content.pop("id"), content)
 
     def _open_pipes(self, cell: str) -> None:
-        """Give the cell's descriptors 1 and 2 pipes of its own, whose other ends the server reads."""
+        """Give descriptors 1 and 2 pipes of the cell's own; the server reads their other ends."""
         ends = []
         for fd in DESCRIPTORS.values():
             read, write = os.pipe()
@@ -271,7 +271,7 @@ def _make_shell(console: Console, choice: Choice) -> Tuple[Shell, str]:
         from .shells.ipython import IPythonShell
 
         return IPythonShell(console), ""
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - whatever is wrong with it, a session there must be
         return PlainShell(console), (
             f"IPython could not start ({type(exc).__name__}: {exc}), so the plain shell serves. "
             "Type: pip install --upgrade ipython, then restart the kernel."

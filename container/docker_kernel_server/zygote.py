@@ -1,7 +1,7 @@
 """A process with IPython imported, that forks a session's worker in milliseconds.
 
-It stays single-threaded, so that forking it is safe. The server talks to it over a socket: JSON lines
-both ways, with the worker's descriptors beside the line that asks for it.
+It stays single-threaded, so that forking it is safe. The server talks to it over a socket: JSON
+lines both ways, with the worker's descriptors beside the line that asks for it.
 
     server  {"fork": NAME}        with two descriptors: the wire, and the socket for pipes
     zygote  {"forked": NAME, "pid": PID}
@@ -49,7 +49,7 @@ def main() -> None:
         choice = packages.prepare(lent, *attempt)
     except packages.StartAgain as again:
         args = command(sys.executable, int(control), lent, again.way, again.note)
-        os.execv(sys.executable, args)
+        os.execv(sys.executable, args)  # noqa: S606
     sys.argv[:] = [""]
     gc.collect()
     # What is frozen isn't touched by the collector, so the workers go on sharing its memory.
@@ -96,8 +96,8 @@ class Zygote:
         self._buffer += data
         while b"\n" in self._buffer:
             line, self._buffer = self._buffer.split(b"\n", 1)
-            fds, self._fds = (self._fds[0], self._fds[1]), self._fds[2:]
-            self._fork(json.loads(line)["fork"], fds)
+            wire, pipes, *self._fds = self._fds
+            self._fork(json.loads(line)["fork"], (wire, pipes))
         return bool(data)
 
     def _fork(self, name: str, fds: Tuple[int, int]) -> None:
@@ -120,7 +120,7 @@ class Zygote:
             os.close(self._wake_write)
             wire, pipes = socket.socket(fileno=fds[0]), socket.socket(fileno=fds[1])
             status = worker.run(wire, pipes, self._choice)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the fork must not come back into the zygote
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(status)

@@ -1,8 +1,8 @@
 """All of IPython, with a wire instead of ZMQ.
 
-The shell's class is called ZMQInteractiveShell and its config has an IPKernelApp, because that is how
-rich, pandas, plotly and tqdm find out that they are in a notebook. What it does in each case follows
-ipykernel's own shell, which is what people know.
+The shell's class is called ZMQInteractiveShell and its config has an IPKernelApp, because that is
+how rich, pandas, plotly and tqdm find out that they are in a notebook. What it does in each case
+follows ipykernel's own shell, which is what people know.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class KernelFacade:
 
     def __init__(self, console: Console, comms: Comms) -> None:
         self._console = console
+        self.shell: Any = None
         self.comm_manager = comms.manager
 
     def get_parent(self, channel: Optional[str] = None) -> Dict[str, Any]:
@@ -110,13 +111,17 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
 
     displayhook_class = Type(WireDisplayHook)
     display_pub_class = Type(WireDisplayPublisher)
+    # Whichever version of IPython it is, these are there.
+    display_pub: Any
+    displayhook: Any
+    payload_manager: Any
     kernel = AnyTrait()
     console = AnyTrait()
     autoindent = CBool(False)
     exit_requested = False
     display_failed = False
     keepkernel_on_exit: Optional[bool] = None
-    _last_traceback: Optional[List[str]] = None
+    last_traceback: Optional[List[str]] = None
 
     @default("exiter")
     def _default_exiter(self) -> ZMQExitAutocall:
@@ -184,7 +189,7 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
 
     def forget_error(self) -> None:
         """A new cell starts."""
-        self._last_traceback = None
+        self.last_traceback = None
         self.display_failed = False
 
     def _get_exc_info(self, exc_tuple: Any = None) -> Any:
@@ -195,7 +200,7 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
         self.console.emit(
             "error", ename=etype.__name__, evalue=_text_of(evalue), traceback=list(stb)
         )
-        self._last_traceback = list(stb)
+        self.last_traceback = list(stb)
         # An error in the repr of a cell's value fails the cell, though its code succeeded.
         self.display_failed = self.display_failed or self.displayhook.formatting
 
@@ -221,13 +226,13 @@ class IPythonShell(Shell):
         self._console = console
         self._comms = Comms(console)
         facade = KernelFacade(console, self._comms)
-        self.shell = ZMQInteractiveShell.instance(kernel=facade, console=console)
-        facade.shell = self.shell  # type: ignore[attr-defined]
+        self.shell: Any = ZMQInteractiveShell.instance(kernel=facade, console=console)
+        facade.shell = self.shell
         self.shell.config.IPKernelApp.connection_file = ""
         self._takes_cell_id = "cell_id" in inspect.signature(InteractiveShell.run_cell).parameters
         # pdb that Ctrl-C can leave; an ordinary one would lock the session up.
-        debugger.Pdb = debugger.InterruptiblePdb
-        pdb.Pdb = debugger.Pdb  # type: ignore[misc]
+        for module in (debugger, pdb):
+            setattr(module, "Pdb", debugger.InterruptiblePdb)  # noqa: B010 - mypy has no word for it
         pdb.set_trace = debugger.set_trace
 
     @property
@@ -269,7 +274,7 @@ class IPythonShell(Shell):
         problem = None
         try:
             transformed = shell.transform_cell(request.code)
-        except Exception:
+        except Exception:  # noqa: BLE001 - IPython shows it as the cell's error
             transformed, problem = request.code, sys.exc_info()
         if not shell.should_run_async(
             request.code, transformed_cell=transformed, preprocessing_exc_tuple=problem
@@ -297,7 +302,7 @@ class IPythonShell(Shell):
             "status": "error",
             "ename": type(error).__name__,
             "evalue": _text_of(error),
-            "traceback": self.shell._last_traceback or [],
+            "traceback": self.shell.last_traceback or [],
             "user_expressions": {},
         }
 
@@ -391,5 +396,5 @@ def _text_of(error: Optional[BaseException]) -> str:
     """str(error), also where the exception's own __str__ raises."""
     try:
         return str(error)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - the person's code
         return f"<the exception's text could not be had: {type(exc).__name__}>"

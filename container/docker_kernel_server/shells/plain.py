@@ -1,14 +1,15 @@
 """A shell that needs nothing but Python: state, values, tracebacks, completion, rich output.
 
 It serves where the image has no IPython and is too old for the lent one. What it shows follows
-IPython's forms: the cell is called ``<cell 3>`` in tracebacks, the last value is ``_``, and an object's
-``_repr_html_`` and its sisters are asked for a MIME bundle.
+IPython's forms: the cell is called ``<cell 3>`` in tracebacks, the last value is ``_``, and an
+object's ``_repr_html_`` and its sisters are asked for a MIME bundle.
 """
 
 from __future__ import annotations
 
 import ast
 import codeop
+import contextlib
 import inspect
 import keyword
 import linecache
@@ -75,7 +76,7 @@ class PlainShell(Shell):
             del self._history[:-MAX_HISTORY_CELLS]
         try:
             await self._run(request.code, name, request.silent)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001 - SystemExit ends no session either
             reply = self._fail(exc, name)
         else:
             reply = {"status": "ok", "user_expressions": self._expressions(request)}
@@ -142,7 +143,7 @@ class PlainShell(Shell):
             try:
                 data, metadata = mime_bundle(eval(code, self.names))  # noqa: S307
                 out[key] = {"status": "ok", "data": data, "metadata": metadata}
-            except Exception as exc:
+            except Exception as exc:  # noqa: BLE001 - the person's code
                 out[key] = {
                     "status": "error",
                     "ename": type(exc).__name__,
@@ -182,18 +183,14 @@ class PlainShell(Shell):
             return reply
         parts = [f"Type: {type(value).__name__}", f"String form: {_safe_repr(value)[:200]}"]
         if callable(value):
-            try:
+            with contextlib.suppress(TypeError, ValueError):
                 parts.insert(0, f"Signature: {word}{inspect.signature(value)}")
-            except (TypeError, ValueError):
-                pass
         doc = inspect.getdoc(value)
         if doc:
             parts.append(f"Docstring:\n{doc}")
         if request.detail_level:
-            try:
+            with contextlib.suppress(OSError, TypeError):
                 parts.append(f"Source:\n{inspect.getsource(value)}")
-            except (OSError, TypeError):
-                pass
         reply.update(found=True, data={"text/plain": "\n".join(parts)})
         return reply
 
@@ -270,21 +267,21 @@ def _call(value: Any, name: str) -> Any:
         return None
     try:
         return method(value)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a form that fails is left out
         return None
 
 
 def _safe_repr(value: Any) -> str:
     try:
         return repr(value)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - the person's code
         return f"<{type(value).__name__} whose repr raises {type(exc).__name__}>"
 
 
 def _text_of(exc: BaseException) -> str:
     try:
         return str(exc)
-    except Exception as inner:
+    except Exception as inner:  # noqa: BLE001 - the person's code
         return f"<the exception's text could not be had: {type(inner).__name__}>"
 
 
