@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import sys
 from typing import List, Optional
 
@@ -30,6 +31,8 @@ def main(args: Optional[List[str]] = None) -> int:
             f"listening on {given.host} without a secret would let anybody run code here. "
             "Use --secret-from-stdin, or --host 127.0.0.1, or say --allow-unauthenticated"
         )
+    if not shutil.which(given.python):
+        parser.error(f"--python: {given.python} is not there, or can't be run")
     workplace = os.path.abspath(given.workplace)
     _make_folders(parser, workplace)
     options = Options(

@@ -12,6 +12,9 @@ import signal
 import threading
 from typing import Any, Iterator, Optional, Set
 
+NUDGE_SECONDS = 0.05
+"""After this, a signal that the main thread hasn't noticed is sent to it once more."""
+
 
 class Interrupts:
     """The handler of SIGINT, and what it has to know. Made in the main thread."""
@@ -48,6 +51,16 @@ class Interrupts:
         """
         if cell != self._running:
             self._doomed.add(cell)
+        else:
+            timer = threading.Timer(NUDGE_SECONDS, self._nudge, (cell,))
+            timer.daemon = True
+            timer.start()
+
+    def _nudge(self, cell: str) -> None:
+        # A signal that came just before the main thread went to wait for a lock has only set a flag
+        # of Python's; another one ends the wait, so that Python looks at the flag.
+        if cell == self._running and not self.came:
+            signal.pthread_kill(self._main, signal.SIGINT)
 
     def __enter__(self) -> None:
         """Hold interrupts back: for code that must not stop half-way."""

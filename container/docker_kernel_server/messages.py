@@ -269,7 +269,7 @@ class CommCloseRequest(_CommRequest):
 class Run(Request):
     """Run a shell command. ``timeout`` in seconds; ``stdin`` is text.
 
-    Its output comes as chunks. result: {"exit_code"} or what ended it; see `Final`.
+    Its output comes as chunks. result: exit_code and signal, one of which is None.
     """
 
     TYPE: ClassVar[str] = "run"
@@ -290,7 +290,7 @@ class Cancel(Request):
 
 @dataclass(frozen=True)
 class Status(Request):
-    """result: version, python, uptime (s), sessions, memory, limits."""
+    """How the server is. result: version, python, uptime (s), sessions, limits and more."""
 
     TYPE: ClassVar[str] = "status"
 
@@ -443,7 +443,8 @@ class Final(Event):
     for signal N, 124 for a timeout, 130 for an interrupt. ``reason`` tells the cases apart:
     "ok", "error" (the code raised), "exit" (a status that isn't 0), "signal", "timeout",
     "interrupt", "died" (the session's process ended), "refused" (``code`` says why), "closed" (the
-    server stops). ``seconds`` is the time that the request took on the server.
+    session was restarted or closed, or the server stops). ``seconds`` is the time that a cell or a
+    command took.
     """
 
     TYPE: ClassVar[str] = "final"

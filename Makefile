@@ -1,0 +1,48 @@
+# The few commands of this project. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv engine test coverage lint demo clean
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 18
+
+venv: $(STAMP)  ## set up .venv with the project and its tools
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$(PYTHON) is missing or older than 3.10; try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) can't make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	@touch $@
+
+engine: $(STAMP)  ## start a throw-away Docker engine where there is none, and leave it on
+	@$(BIN)/python tests/engine.py start
+	@$(BIN)/python tests/engine.py env
+
+test: $(STAMP)  ## run all tests; those in containers where an engine can be had
+	@$(BIN)/python -m pytest
+
+coverage: $(STAMP)  ## run all tests and say which lines and branches they miss
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+lint: $(STAMP)  ## check style, format and types
+	@$(BIN)/python -m ruff check
+	@$(BIN)/python -m ruff format --check
+	@$(BIN)/python -m mypy
+
+demo: $(STAMP)  ## run examples/quickstart.ipynb in a container and show it
+	@$(BIN)/python tests/demo.py
+
+clean:  ## stop the throw-away engine and remove all that was built
+	@if [ -x $(BIN)/python ]; then $(BIN)/python tests/engine.py stop; fi
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -f examples/*.executed.ipynb

@@ -1,0 +1,94 @@
+"""The kernel's process: ipykernel's application, with our kernel in it and no shell."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+from ipykernel.kernelapp import IPKernelApp
+from ipykernel.kernelapp import kernel_aliases as ipykernel_aliases
+from ipykernel.kernelapp import kernel_flags as ipykernel_flags
+from jupyter_client.session import Session
+from traitlets import default
+
+from docker_kernel_server import __version__
+
+from .config import Settings
+from .kernel import DockerKernel
+from .launch import SETTING_ALIASES, SETTING_FLAGS, Launcher
+
+# What of ipykernel's aliases and flags is about a shell in this process has no place here.
+_CHANNELS = (
+    "ip",
+    "hb",
+    "shell",
+    "iopub",
+    "stdin",
+    "control",
+    "f",
+    "transport",
+    "log-level",
+    "config",
+)
+_ALIASES = {name: ipykernel_aliases[name] for name in _CHANNELS if name in ipykernel_aliases}
+_FLAGS: dict[str, Any] = {
+    name: ipykernel_flags[name] for name in ("debug", "quiet") if name in ipykernel_flags
+}
+
+
+class DockerKernelApp(IPKernelApp):
+    """Run Python cells in a Docker container.
+
+    Every setting can stand in the kernelspec's argv, as --Settings.NAME=VALUE or --NAME=VALUE, in
+    the environment as DOCKER_KERNEL_NAME, or in docker_kernel_config.py in Jupyter's config folder.
+    """
+
+    name = "docker-kernel"
+    description = __doc__
+    version = __version__
+    examples = "python -m docker_kernel -f connection.json --image=python:3.12-slim --memory=4g"
+    classes = [DockerKernel, Settings, Session]  # noqa: RUF012
+    aliases = {**_ALIASES, **SETTING_ALIASES}  # noqa: RUF012
+    flags = {**_FLAGS, **SETTING_FLAGS}  # noqa: RUF012
+    subcommands = {}  # noqa: RUF012
+    launcher: Launcher
+
+    @default("kernel_class")
+    def _kernel_class_default(self) -> type[DockerKernel]:
+        return DockerKernel
+
+    @default("outstream_class")
+    def _outstream_class_default(self) -> None:
+        # No code of a cell runs in this process: what is printed here is for the log.
+        return None
+
+    @default("capture_fd_output")
+    def _capture_fd_output_default(self) -> bool:
+        return False
+
+    def init_control(self, context: Any) -> None:
+        """As in ipykernel, without the thread for subshells."""
+        super().init_control(context)  # type: ignore[no-untyped-call]
+        self.shell_channel_thread.io_loop.close()
+        self.shell_channel_thread = None
+
+    def init_pdb(self) -> None:
+        """Nothing is debugged in this process."""
+
+    def init_signal(self) -> None:
+        """SIGINT interrupts the cell, for a frontend that signals in spite of `interrupt_mode`."""
+        signal.signal(signal.SIGINT, self._on_sigint)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+    def _on_sigint(self, *_: Any) -> None:
+        # Not from within the handler: the main thread may hold the very locks that it needs.
+        loop = getattr(self.kernel, "io_loop", None)
+        if loop is not None:
+            loop.add_callback_from_signal(self.kernel.interrupt_soon)
+
+    def close(self) -> None:
+        """End the kernel's own threads before the channels."""
+        if self.kernel is not None:
+            self.kernel.close()
+        super().close()  # type: ignore[no-untyped-call]

@@ -1,0 +1,146 @@
+"""The requests that ask the session something: completion, history, widgets' messages.
+
+What a sandbox that can't be had answers here is an error's content, without a new start: a frontend
+asks at every key that is pressed, and only a cell tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from ipykernel.kernelbase import Kernel
+from jupyter_client.session import Session as JupyterSession
+
+from docker_kernel_server import messages as wire
+
+from . import outputs
+from .client import Client
+from .errors import DockerKernelError
+from .iopub import IOPub
+from .launch import Launcher
+from .router import Asker, Router
+
+Content = dict[str, Any]
+
+
+class SessionKernel(Kernel):
+    """A kernel with a session behind it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        self._jupyter: JupyterSession = kwargs["session"]
+        self._launcher: Launcher = kwargs["parent"].launcher
+        self._iopub = IOPub(self._jupyter, self.iopub_thread, self.ident)
+        self._router = Router(self._iopub, self._jupyter, self.stdin_socket)
+        self._launcher.on_event = self._on_event
+        for kind in ("comm_open", "comm_msg", "comm_close"):
+            self.shell_handlers[kind] = getattr(self, kind)
+
+    async def _call(self, client: Client, request: wire.Request, asker: Asker) -> wire.Final:
+        """Send a request, publish its events, wait for its end."""
+        self._router.expect(request.id, asker)
+        call = client.request(request, self._on_event)
+        try:
+            return await asyncio.wrap_future(call.future)
+        finally:
+            # What comes after (the reply, idle) must not overtake text that is held back.
+            self._iopub.flush()
+
+    def _on_event(self, event: wire.Event) -> None:
+        session = self._launcher.session
+        if session is not None:
+            self._router.take(event, session)
+
+    async def _query(self, kind: type[wire.SessionRequest], **keys: Any) -> Content:
+        """Ask the session. Joins a start that goes on, and doesn't begin one."""
+        try:
+            session = self._launcher.session
+            client = session.ready if session else None
+            if client is None:
+                client = await asyncio.wrap_future(self._launcher.opening)
+            request = kind(client.new_id(), self._session_name, **keys)
+            final = await self._call(client, request, self._asker())
+        except DockerKernelError as exc:
+            return {"status": "error", **outputs.error_of_exception(exc).content}
+        lost = outputs.error_of_final(final)
+        return {"status": "error", **lost.content} if lost else dict(final.result or {})
+
+    async def do_complete(self, code: str, cursor_pos: int | None) -> Content:
+        """Completions, from the live objects of the session."""
+        cursor_pos = len(code) if cursor_pos is None else cursor_pos
+        return await self._query(wire.Complete, code=code, cursor_pos=cursor_pos)
+
+    async def do_inspect(
+        self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
+    ) -> Content:
+        """What the object at the cursor is."""
+        return await self._query(
+            wire.Inspect,
+            code=code,
+            cursor_pos=cursor_pos,
+            detail_level=detail_level,
+            omit_sections=sorted(omit_sections),
+        )
+
+    async def do_is_complete(self, code: str) -> Content:
+        """Whether a console should run this or ask for more."""
+        reply = await self._query(wire.IsComplete, code=code)
+        return {"status": "unknown"} if reply.get("status") == "error" else reply
+
+    async def history_request(self, stream: Any, ident: Any, parent: Content) -> None:
+        """Former input; the session reads the request's content itself."""
+        content = await self._query(wire.History, access=parent["content"])
+        self._jupyter.send(stream, "history_reply", content, parent, ident)
+
+    # -- comms (widgets)
+
+    async def comm_info_request(self, stream: Any, ident: Any, parent: Content) -> None:
+        """The open comms; before there is a session there are none, and nobody has to wait."""
+        session = self._launcher.session
+        content: Content = {"status": "ok", "comms": {}}
+        if session is not None and session.ready is not None:
+            target = parent["content"].get("target_name")
+            content = await self._query(wire.CommInfo, target_name=target)
+        self._jupyter.send(stream, "comm_info_reply", content, parent, ident)
+
+    async def comm_open(self, stream: Any, ident: Any, msg: Content) -> None:
+        """A frontend opens a comm."""
+        await self._comm(wire.CommOpenRequest, msg, target_name=msg["content"]["target_name"])
+
+    async def comm_msg(self, stream: Any, ident: Any, msg: Content) -> None:
+        """A frontend's message on a comm."""
+        await self._comm(wire.CommMsgRequest, msg)
+
+    async def comm_close(self, stream: Any, ident: Any, msg: Content) -> None:
+        """A frontend closes a comm."""
+        await self._comm(wire.CommCloseRequest, msg)
+
+    async def _comm(self, kind: type[wire.SessionRequest], msg: Content, **keys: Any) -> None:
+        content = msg["content"]
+        await self._query(
+            kind,
+            comm_id=content["comm_id"],
+            data=content.get("data") or {},
+            metadata=msg.get("metadata") or {},
+            buffers=wire.pack_buffers([bytes(buffer) for buffer in msg.get("buffers", [])]),
+            parent=plain_header(msg["header"]),
+            **keys,
+        )
+
+    def _asker(self) -> Asker:
+        """Who asks: the shell request that is handled just now."""
+        parent: Content = self.get_parent("shell")  # type: ignore[no-untyped-call]
+        return Asker(parent, self._get_shell_context_var(self._shell_parent_ident))
+
+    @property
+    def _session_name(self) -> str:
+        session = self._launcher.session
+        return session.name if session else ""
+
+
+def plain_header(header: Content) -> Content:
+    """A Jupyter header with its date as text, as it stood in the message."""
+    date = header.get("date")
+    return {**header, "date": date.isoformat() if isinstance(date, datetime) else date}

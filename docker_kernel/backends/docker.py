@@ -1,0 +1,215 @@
+"""The Docker engine: the only module that knows the Docker SDK, and where its errors become
+ours."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import docker  # type: ignore[import-untyped,unused-ignore]
+import docker.constants  # type: ignore[import-untyped,unused-ignore]
+import docker.context.config  # type: ignore[import-untyped,unused-ignore]
+import docker.errors  # type: ignore[import-untyped,unused-ignore]
+import docker.utils  # type: ignore[import-untyped,unused-ignore]
+import requests.exceptions  # type: ignore[import-untyped,unused-ignore]
+import urllib3.exceptions
+
+from ..config import engine_url
+from ..deadline import Deadline
+from ..errors import EngineError, EngineRefused
+from . import hints
+
+_DEFAULT_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
+_FRAME = struct.Struct(">BxxxL")
+_RECEIVE_BYTES = 65536
+
+
+class Engine:
+    """A connection to the engine that DOCKER_HOST, the Docker context, or the default names.
+
+    `api` is the SDK's low-level client (one method for one call of the engine's API). Use it inside
+    `calling`, which maps its errors.
+    """
+
+    def __init__(self, environ: Mapping[str, str], deadline: Deadline) -> None:
+        """Connect. Raises EngineNotFound, EngineNotRunning, EngineDenied."""
+        arguments, self._named = _address(environ)
+        self.url = str(arguments.get("base_url") or _default_url())
+        with self._mapped("connecting to the engine", deadline):
+            timeout = _whole_seconds(deadline)
+            _knock(self.url, timeout)
+            self.api = docker.APIClient(
+                **arguments, version=_api_version(arguments, timeout), timeout=timeout
+            )
+
+    @contextmanager
+    def calling(self, what: str, deadline: Deadline, counted: bool = True) -> Iterator[Any]:
+        """Give the client for calls of one step; `what` names it: "creating the container".
+
+        Raises EngineRefused where the engine answers with an error, another EngineError where it
+        can't be reached, StartTimeout where it is too slow.
+        """
+        with self._mapped(what, deadline, counted):
+            self.api.timeout = _whole_seconds(deadline)
+            yield self.api
+
+    def close(self) -> None:
+        """Close the connections; a second call does nothing."""
+        self.api.close()
+
+    @property
+    def sockets(self) -> list[Path]:
+        """The sockets of engines on this machine, resolved: this one's and the default ones."""
+        found = [Path(path) for path in _DEFAULT_SOCKETS]
+        parts = urlsplit(self.url)
+        if parts.scheme in ("unix", "http+unix"):
+            found.append(Path(f"/{parts.netloc}{parts.path}"))
+        return [path.resolve() for path in found if path.exists()]
+
+    def attach(self, container: str, deadline: Deadline) -> Attachment:
+        """Attach to the streams of a container that was created, but not yet started."""
+        with self.calling("attaching to the container", deadline) as api:
+            which = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            return Attachment(api.attach_socket(container, which))
+
+    @contextmanager
+    def _mapped(self, what: str, deadline: Deadline, counted: bool = True) -> Iterator[None]:
+        with deadline.step(what, counted):
+            try:
+                yield
+            except docker.errors.APIError as exc:
+                status = int(exc.status_code or 0)
+                raise EngineRefused(f"{what} failed", _words(exc), status=status) from exc
+            except (
+                requests.exceptions.Timeout,
+                urllib3.exceptions.TimeoutError,
+                TimeoutError,
+            ) as exc:
+                raise deadline.timeout() from exc
+            except (
+                docker.errors.DockerException,
+                requests.exceptions.RequestException,
+                urllib3.exceptions.HTTPError,
+                OSError,
+            ) as exc:
+                raise hints.classify(hints.gather(self.url, self._named, exc)) from exc
+
+
+class Attachment:
+    """The streams of a container: its stdin to write to, and stdout and stderr, joined, to read."""
+
+    def __init__(self, stream: Any) -> None:
+        # The SDK gives a file for a Unix socket, and a socket or an ssh channel otherwise.
+        self._keep = stream
+        self._socket = getattr(stream, "_sock", stream)
+        with suppress(AttributeError):
+            self._socket.settimeout(None)
+
+    def send_line(self, line: bytes) -> None:
+        """Write a line to stdin, and close it. Raises EngineError."""
+        try:
+            self._socket.sendall(line + b"\n")
+            # TLS and a Windows pipe have no half to close; the line is all that is awaited anyway.
+            if not isinstance(self._socket, ssl.SSLSocket):
+                with suppress(AttributeError):
+                    self._socket.shutdown(socket.SHUT_WR)
+        except OSError as exc:
+            raise EngineError("the container's stdin is closed", str(exc), "try again") from exc
+
+    def chunks(self) -> Iterator[bytes]:
+        """What the container prints, until it ends or `close` is called. Raises OSError."""
+        while header := self._exactly(_FRAME.size):
+            _, size = _FRAME.unpack(header)
+            while size:
+                data = self._socket.recv(min(size, _RECEIVE_BYTES))
+                if not data:
+                    return
+                size -= len(data)
+                yield data
+
+    def close(self) -> None:
+        """Let go of the container; wakes whoever reads `chunks`."""
+        with suppress(OSError, AttributeError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        for item in (self._keep, self._socket):
+            with suppress(OSError):
+                item.close()
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self._socket.recv(size - len(data))
+            if not more:
+                return b""
+            data += more
+        return data
+
+
+def _address(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """The arguments for the SDK's client, and what named the engine."""
+    # A DOCKER_HOST without a scheme names a server of ours; the SDK fails on it.
+    visible = {name: value for name, value in environ.items() if name != "DOCKER_HOST"}
+    try:
+        if url := engine_url(environ):
+            visible["DOCKER_HOST"] = url
+            return dict(docker.utils.kwargs_from_env(environment=visible)), "DOCKER_HOST"
+        name = str(
+            visible.get("DOCKER_CONTEXT") or docker.context.config.get_current_context_name()
+        )
+        if name == "default":
+            return {}, ""
+        context = docker.context.ContextAPI.get_context(name)
+    except docker.errors.DockerException as exc:
+        raise EngineError(
+            "the Docker engine's address can't be read", str(exc), "see: docker context ls"
+        ) from exc
+    if context is None:
+        raise EngineError(
+            f"there is no Docker context {name!r}", "", "choose one: docker context ls"
+        )
+    arguments: dict[str, Any] = {"base_url": context.Host}
+    if context.TLSConfig is not None:
+        arguments["tls"] = context.TLSConfig
+    return arguments, f"the Docker context {name}"
+
+
+def _knock(url: str, timeout: float) -> None:
+    """Raise OSError where nobody listens on a Unix socket: the SDK would leak it then."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("unix", "http+unix"):
+        return
+    with socket.socket(socket.AF_UNIX) as knocking:
+        knocking.settimeout(timeout)
+        knocking.connect(f"/{parts.netloc}{parts.path}")
+
+
+def _api_version(arguments: dict[str, Any], timeout: int) -> str:
+    """The version of its API that the engine speaks: old and new ones share few."""
+    # The SDK can ask by itself, and leaves a connection open where that fails.
+    version = docker.constants.DEFAULT_DOCKER_API_VERSION
+    with closing(docker.APIClient(**arguments, version=version, timeout=timeout)) as api:
+        answer: Any = api.version(api_version=False)
+    if not isinstance(answer, dict) or "ApiVersion" not in answer:
+        raise docker.errors.DockerException("what answers there is no Docker engine")
+    return str(answer["ApiVersion"])
+
+
+def _whole_seconds(deadline: Deadline) -> int:
+    # The SDK takes no fractions, and 0 for no time at all.
+    return max(1, round(deadline.remaining()))
+
+
+def _default_url() -> str:
+    return str(docker.utils.parse_host(None, os.name == "nt")).replace("http+unix", "unix")
+
+
+def _words(error: Any) -> str:
+    """The engine's own words."""
+    return str(error.explanation or error).strip()

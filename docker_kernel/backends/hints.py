@@ -1,0 +1,209 @@
+"""Why an engine can't be reached, and what to do about it on this machine.
+
+`classify` decides from facts alone, so that every case can be tested on every machine.
+"""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from ..errors import EngineDenied, EngineError, EngineNotFound, EngineNotRunning
+
+Trouble = Literal["missing", "refused", "denied", "other"]
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104
+_WITHOUT = "to go on without a container: DOCKER_KERNEL_MODE=local"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known when an engine can't be reached."""
+
+    url: str
+    """The engine's address."""
+    named: str
+    """Where that address comes from ("DOCKER_HOST", "the Docker context desktop-linux"); "" for the
+    machine's default."""
+    trouble: Trouble
+    detail: str
+    platform: str
+    """As sys.platform."""
+    wsl: bool = False
+    cli: bool = False
+    """Whether there is a program `docker`."""
+    desktop: bool = False
+    """Whether Docker Desktop is installed, as far as can be seen."""
+    listed_in_group: bool = False
+    """Whether the user is a member of the group docker, though perhaps not yet in this login."""
+
+
+def classify(facts: Facts) -> EngineError:
+    """The error for these facts, with a remedy that fits the platform."""
+    if facts.trouble == "denied":
+        return EngineDenied(
+            f"the Docker engine at {facts.url} denies access", facts.detail, _entry(facts)
+        )
+    if facts.trouble == "missing" and facts.named:
+        return EngineNotFound(
+            f"there is no Docker engine at {facts.url}",
+            f"{facts.named} names it; {facts.detail}",
+            f"correct or unset DOCKER_HOST, or start that engine; {_WITHOUT}"
+            if facts.named == "DOCKER_HOST"
+            else f"start that engine, or choose another: docker context ls; {_WITHOUT}",
+        )
+    if facts.trouble == "missing" and not facts.cli and not facts.desktop:
+        return EngineNotFound(
+            "there is no Docker engine on this machine", facts.detail, _install(facts)
+        )
+    if facts.trouble == "missing" and facts.wsl:
+        return EngineNotFound(
+            "Docker Desktop isn't connected to this WSL distribution", facts.detail, _integrate()
+        )
+    return EngineNotRunning(
+        f"the Docker engine at {facts.url} doesn't answer", facts.detail, _begin(facts)
+    )
+
+
+def _install(facts: Facts) -> str:
+    if facts.wsl:
+        return f"{_integrate()}; or install an engine here: sudo apt install docker.io"
+    if facts.platform in ("darwin", "win32"):
+        return f"install Docker Desktop from https://docs.docker.com/get-docker/; {_WITHOUT}"
+    return (
+        "install one (Debian, Ubuntu: sudo apt install docker.io; else see "
+        f"https://docs.docker.com/engine/install/); {_WITHOUT}"
+    )
+
+
+def _integrate() -> str:
+    return (
+        "start Docker Desktop on Windows, and switch this distribution on in Settings > Resources "
+        "> WSL integration"
+    )
+
+
+def _begin(facts: Facts) -> str:
+    if facts.named and not _is_local(facts.url):
+        return f"see that the engine runs there and that a firewall lets you through; {_WITHOUT}"
+    if facts.wsl and facts.desktop:
+        return f"start Docker Desktop on Windows; {_WITHOUT}"
+    if facts.platform == "darwin":
+        return f"start Docker Desktop: open -a Docker; {_WITHOUT}"
+    if facts.platform == "win32":
+        return f"start Docker Desktop from the Start menu and wait until it runs; {_WITHOUT}"
+    if facts.desktop:
+        return f"start it: systemctl --user start docker-desktop; {_WITHOUT}"
+    return f"start it: sudo systemctl start docker (without systemd: sudo dockerd); {_WITHOUT}"
+
+
+def _entry(facts: Facts) -> str:
+    if facts.platform == "win32":
+        return "make yourself a member of the group docker-users, then sign out and in again"
+    if facts.platform == "darwin":
+        return "start Docker Desktop as the user that you are now"
+    if facts.listed_in_group:
+        return "you are in the group docker, but not yet in this login: log out and in again"
+    return (
+        "join the group docker, then log out and in again: sudo usermod -aG docker $USER (its "
+        "members can become root); or use a rootless engine: https://docs.docker.com/go/rootless/"
+    )
+
+
+def gather(url: str, named: str, error: BaseException) -> Facts:
+    """The facts about this machine, after `error` came of an attempt to reach the engine at
+    `url`."""
+    trouble, detail = _trouble(error)
+    return Facts(
+        url=url,
+        named=named,
+        trouble=trouble,
+        detail=detail,
+        platform=sys.platform,
+        wsl=_is_wsl(os.environ),
+        cli=shutil.which("docker") is not None,
+        desktop=_has_desktop(),
+        listed_in_group=_listed_in_group(),
+    )
+
+
+def is_remote(url: str) -> bool:
+    """Whether the engine is on another machine, so that neither its ports nor its folders are
+    ours."""
+    return not _is_local(url)
+
+
+def _is_local(url: str) -> bool:
+    parts = urlsplit(url)
+    if parts.scheme in ("", "unix", "http+unix", "npipe", "fd"):
+        return True
+    return parts.scheme != "ssh" and parts.hostname in _LOOPBACK
+
+
+def _trouble(error: BaseException) -> tuple[Trouble, str]:
+    """What the operating system said, somewhere inside what the libraries made of it."""
+    for cause in _causes(error):
+        if isinstance(cause, socket.gaierror):
+            return "missing", f"the name is unknown: {cause.strerror}"
+        if not isinstance(cause, OSError) or cause.errno is None:
+            continue
+        detail = cause.strerror or str(cause)
+        if cause.errno in (errno.ENOENT, errno.ENOTSOCK, errno.ENOTDIR):
+            return "missing", detail
+        if cause.errno in (errno.EACCES, errno.EPERM):
+            return "denied", detail
+        if cause.errno in (
+            errno.ECONNREFUSED,
+            errno.ECONNRESET,
+            errno.EHOSTUNREACH,
+            errno.ETIMEDOUT,
+        ):
+            return "refused", detail
+    return "other", str(error)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that it wraps: as cause, as context, or as an argument."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        item = waiting.pop(0)
+        if isinstance(item, BaseException) and id(item) not in seen:
+            seen.add(id(item))
+            yield item
+            waiting += [*item.args, item.__cause__, item.__context__, getattr(item, "reason", None)]
+
+
+def _is_wsl(environ: Mapping[str, str]) -> bool:
+    if sys.platform != "linux":
+        return False
+    return "WSL_DISTRO_NAME" in environ or Path("/proc/sys/fs/binfmt_misc/WSLInterop").exists()
+
+
+def _has_desktop() -> bool:
+    places = {
+        "darwin": ["/Applications/Docker.app"],
+        "win32": [r"C:\Program Files\Docker\Docker\Docker Desktop.exe"],
+        "linux": ["/opt/docker-desktop", "/mnt/wsl/docker-desktop", "/mnt/c/Program Files/Docker"],
+    }
+    return any(Path(place).exists() for place in places.get(sys.platform, []))
+
+
+def _listed_in_group() -> bool:
+    if sys.platform == "win32":
+        return False
+    import grp
+
+    try:
+        return getpass.getuser() in grp.getgrnam("docker").gr_mem
+    except (KeyError, OSError):
+        return False

@@ -1,0 +1,124 @@
+"""The runtime volumes: what is lent to an image, unpacked and compiled once for its Python."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from typing import Any
+
+from .. import runtime
+from ..deadline import Deadline
+from ..errors import EngineRefused, StartError
+from . import Progress
+from .docker import Engine
+from .images import ImagePython, run_once
+from .labels import labels
+
+_FILL_FOLDER = "docker-kernel-fill"
+_FILLED = 0
+_ALREADY_COMPLETE = 3
+
+
+def ensure_volumes(
+    engine: Engine, image_id: str, python: ImagePython, deadline: Deadline, progress: Progress
+) -> list[dict[str, Any]]:
+    """The read-only mounts of what is lent to this Python, filled where a volume is new.
+
+    Raises StartError, EngineError, StartTimeout.
+    """
+    with deadline.step("looking at what is lent"):
+        parts = runtime.parts()
+    mounts = []
+    for part in parts:
+        name = part.volume_name(python.cache_tag, python.version)
+        if not _known_complete(engine, name, deadline):
+            progress(f"preparing the {part.name} for Python {python.version} (only this once)")
+            _fill(engine, part, name, image_id, python, deadline)
+            _note_complete(engine, name, deadline)
+        mounts.append(_mount(name, part, read_only=True))
+    return mounts
+
+
+def _known_complete(engine: Engine, name: str, deadline: Deadline) -> bool:
+    """Whether the volume is there, and is the one that we have seen complete.
+
+    A look into a volume takes a container; so we note when each one was made that was seen
+    complete. One that we know nothing of (its filling was cut short, or it is another user's work)
+    goes through a filling, which does nothing where all is there.
+    """
+    created = _created(engine, name, deadline)
+    return bool(created) and runtime.read_json(_note(engine, name)).get("created") == created
+
+
+def _note_complete(engine: Engine, name: str, deadline: Deadline) -> None:
+    created = _created(engine, name, deadline)
+    runtime.write_json(_note(engine, name), {"created": created})
+
+
+def _note(engine: Engine, name: str) -> Any:
+    where = hashlib.sha256(engine.url.encode()).hexdigest()[:8]
+    return runtime.cache_folder() / "volumes" / f"{name}-{where}.json"
+
+
+def _created(engine: Engine, name: str, deadline: Deadline) -> str:
+    """When the volume was made, by the engine's clock; "" where there is none."""
+    try:
+        with engine.calling("looking for the runtime volume", deadline) as api:
+            return str(api.inspect_volume(name).get("CreatedAt") or "unknown")
+    except EngineRefused as exc:
+        if exc.status == 404:
+            return ""
+        raise
+
+
+def _fill(
+    engine: Engine,
+    part: runtime.Part,
+    name: str,
+    image_id: str,
+    python: ImagePython,
+    deadline: Deadline,
+) -> None:
+    """Fill the volume unless it is complete. Two of these at the same time do no harm."""
+    with deadline.step("packing the runtime"):
+        contents = _wrapped(part)
+    place = f"/{_FILL_FOLDER}"
+    status, output = run_once(
+        engine,
+        image_id,
+        python.executable,
+        ["-I", "-S", f"{place}/fill.py", part.target, f"{place}/contents.tar"],
+        deadline,
+        user="0:0",
+        kind="fill",
+        mounts=[_mount(name, part, read_only=False)],
+        contents=contents,
+    )
+    if status not in (_FILLED, _ALREADY_COMPLETE):
+        raise StartError(
+            "the runtime volume could not be filled",
+            f"the filling ended with status {status}: {output[-600:]}",
+            f"see that the engine's disk has room: docker system df; then docker volume rm {name}",
+        )
+
+
+def _mount(name: str, part: runtime.Part, read_only: bool) -> dict[str, Any]:
+    """The mount, with which the engine makes the volume where there is none yet."""
+    return {
+        "Type": "volume",
+        "Source": name,
+        "Target": part.target,
+        "ReadOnly": read_only,
+        # What the image has at this place is no part of it.
+        "VolumeOptions": {"NoCopy": True, "Labels": labels("runtime")},
+    }
+
+
+def _wrapped(part: runtime.Part) -> bytes:
+    """The filling program and the archive that it unpacks, as a tar for the container's root."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        runtime.add_to_tar(tar, f"{_FILL_FOLDER}/fill.py", runtime.fill_script())
+        runtime.add_to_tar(tar, f"{_FILL_FOLDER}/contents.tar", part.archive())
+    return buffer.getvalue()

@@ -1,0 +1,97 @@
+"""Which folder a container may see, and as which user it runs.
+
+The rules guard what must never be at hand in there: the whole disk, a home folder with its keys,
+and the engine's socket, which is as good as root.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+FALLBACK_ID = 1000
+"""The container's uid and gid where the caller is root and so is the folder's owner."""
+
+
+@dataclass(frozen=True)
+class User:
+    """A user as Docker takes it: numbers, or the names that the image knows."""
+
+    uid: str
+    gid: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.uid}:{self.gid}" if self.gid else self.uid
+
+    @property
+    def numbers(self) -> tuple[int, int] | None:
+        """Uid and gid, None where only the image knows them."""
+        gid = self.gid or "0"
+        return (int(self.uid), int(gid)) if self.uid.isdigit() and gid.isdigit() else None
+
+
+def why_not_mounted(folder: Path, homes: list[Path], sockets: list[Path]) -> str:
+    """Why `folder` must not be mounted, "" where it may be. All paths are absolute and resolved.
+
+    `homes` are the home folders of the caller and of the folder's owner; `sockets` those of
+    engines.
+    """
+    if folder == Path(folder.anchor):
+        return "it is the whole file system"
+    for home in homes:
+        # A home that is / belongs to a system user without one.
+        if home != Path(home.anchor) and home.is_relative_to(folder):
+            return "it is a home folder" if home == folder else f"it holds the home folder {home}"
+    if any(socket.is_relative_to(folder) for socket in sockets):
+        return "it holds the socket of the Docker engine, which is as good as root"
+    return ""
+
+
+def homes_near(folder: Path) -> list[Path]:
+    """The home folders of the caller and of the owner of `folder`, resolved."""
+    homes = []
+    with suppress(RuntimeError):  # no HOME, and no entry for the user
+        homes.append(Path.home())
+    if sys.platform != "win32":
+        import pwd
+
+        for uid in {os.getuid(), folder.stat().st_uid}:
+            try:
+                homes.append(Path(pwd.getpwuid(uid).pw_dir))
+            except KeyError:
+                continue
+    return [home.resolve() for home in homes]
+
+
+def choose_user(setting: str, folder: Path | None) -> User:
+    """The container's user: the setting, else the caller, else (for root) the owner of `folder`."""
+    if setting:
+        uid, _, gid = setting.partition(":")
+        return User(uid, gid)
+    if sys.platform == "win32":
+        # Docker Desktop maps every user to the caller.
+        return User(str(FALLBACK_ID), str(FALLBACK_ID))
+    if os.getuid() != 0:
+        return User(str(os.getuid()), str(os.getgid()))
+    status = folder.stat() if folder else None
+    if status is None or status.st_uid == 0:
+        return User(str(FALLBACK_ID), str(FALLBACK_ID))
+    return User(str(status.st_uid), str(status.st_gid))
+
+
+def may(user: User, folder: Path, access: int) -> bool:
+    """Whether `user` has `access` (os.R_OK | os.W_OK | os.X_OK) to `folder`, going by its mode.
+
+    True where that can't tell. Root counts as any other user: its container has no capability to
+    overrule a mode.
+    """
+    # Docker Desktop's file sharing works as the caller, whoever the container's user is.
+    if sys.platform != "linux" or user.numbers is None:
+        return True
+    uid, gid = user.numbers
+    status = folder.stat()
+    shift = 6 if status.st_uid == uid else 3 if status.st_gid == gid else 0
+    return (status.st_mode >> shift) & access == access

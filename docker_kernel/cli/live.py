@@ -1,0 +1,88 @@
+"""Executing a notebook with each output shown when it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from typing import Any
+
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import ensure_async
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from .printer import Printer
+
+
+class OneKernel(KernelSpecManager):
+    """Whatever kernel is asked for, it is ours with these arguments: nothing must be installed."""
+
+    arguments: tuple[str, ...] = ()
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The kernelspec, made up on the spot."""
+        return KernelSpec(
+            argv=[
+                sys.executable,
+                "-m",
+                "docker_kernel",
+                "-f",
+                "{connection_file}",
+                *self.arguments,
+            ],
+            display_name="Python 3 (Docker)",
+            language="python",
+            interrupt_mode="message",
+        )
+
+
+def kernel_manager(arguments: list[str]) -> AsyncKernelManager:
+    """A manager for a docker kernel with these arguments; nothing is started yet."""
+    specs = OneKernel()
+    # The warnings of a kernel's log are for servers' logs; the cells show what matters here.
+    specs.arguments = ("--log-level=ERROR", *arguments)
+    return AsyncKernelManager(kernel_name="docker", kernel_spec_manager=specs)
+
+
+class LiveClient(NotebookClient):
+    """nbclient's, with a printer. ``where`` is the index of the cell that runs.
+
+    Ctrl-C interrupts that cell, so that the notebook ends as with any other error.
+    """
+
+    def __init__(self, nb: NotebookNode, printer: Printer, **keys: Any) -> None:
+        hooks: dict[str, Any] = {
+            "on_cell_start": self._show_cell,
+            "on_notebook_start": self._take_signals,
+        }
+        super().__init__(nb, **hooks, **keys)
+        self.where = 0
+        self.interrupted = False
+        self._printer = printer
+        self._interrupting: asyncio.Future[None] | None = None
+
+    def _take_signals(self, notebook: NotebookNode) -> None:
+        # nbclient's own handlers, set just before, pull the kernel away under the running cell.
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(signal.SIGINT, self._interrupt)
+            loop.add_signal_handler(signal.SIGTERM, self._interrupt)
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        if self.km is not None:
+            self._interrupting = asyncio.ensure_future(ensure_async(self.km.interrupt_kernel()))
+
+    def _show_cell(self, cell: NotebookNode, cell_index: int) -> None:
+        self.where = cell_index
+        self._printer.cell(cell.cell_type, cell_index + 1, cell.source)
+
+    def process_message(
+        self, msg: dict[str, Any], cell: NotebookNode, cell_index: int
+    ) -> NotebookNode | None:
+        """Show it, and do what nbclient does."""
+        self._printer.output(msg["msg_type"], msg["content"])
+        return super().process_message(msg, cell, cell_index)

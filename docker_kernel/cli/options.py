@@ -1,0 +1,58 @@
+"""The settings as options of a command, made from the traits: what is a setting is an option."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from traitlets import Bool, Dict, Enum, Float, Integer, TraitType
+
+from ..config import Settings
+from ..launch import SETTING_ALIASES, SettingsReader
+
+_PREFIX = "setting_"
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each setting, --NAME or --Settings.NAME."""
+    group = parser.add_argument_group(
+        "settings",
+        "Each is also read from the environment (--image: DOCKER_KERNEL_IMAGE) and from "
+        "docker_kernel_config.py in Jupyter's config folder.",
+    )
+    traits = Settings.class_traits(config=True)
+    for alias, target in SETTING_ALIASES.items():
+        name = target.partition(".")[2]
+        group.add_argument(f"--{alias}", f"--{target}", dest=_PREFIX + name, **_look(traits[name]))
+
+
+def given_settings(options: argparse.Namespace) -> list[str]:
+    """What was given, checked, as arguments for a kernelspec's argv. Raises SettingError."""
+    words = []
+    for name, value in vars(options).items():
+        if name.startswith(_PREFIX) and value is not None:
+            for item in value if isinstance(value, list) else [value]:
+                words.append(f"--Settings.{name[len(_PREFIX) :]}={item}")
+    reader = SettingsReader()
+    reader.parse_command_line(words)
+    # Without the environment and the config files: they are read again when the kernel starts.
+    return Settings.load(None, reader.cli_config, environ={}).as_arguments()
+
+
+def _look(trait: TraitType[Any, Any]) -> dict[str, Any]:
+    help_text = str(trait.help).replace("%", "%%")
+    if not isinstance(trait, (Dict, Enum)) and trait.default() not in ("", 0):
+        help_text += f" Default: {trait.default()}."
+    if isinstance(trait, Enum):
+        return {
+            "help": f"{help_text} Default: {trait.default()}.",
+            "choices": list(trait.values or []),
+        }
+    if isinstance(trait, Dict):
+        return {"help": help_text, "action": "append", "metavar": "NAME=VALUE"}
+    if isinstance(trait, Bool):
+        return {"help": help_text, "choices": ["True", "False"]}
+    return {
+        "help": help_text,
+        "metavar": "NUMBER" if isinstance(trait, (Float, Integer)) else "TEXT",
+    }

@@ -1,0 +1,134 @@
+"""What can go wrong, and whose move it is.
+
+Every error says what happened, why, and what to do next.
+
+DockerKernelError
+    SettingError              a setting has a value that can't work
+    EngineError               the Docker engine
+        EngineNotFound        there is no engine on this machine
+        EngineNotRunning      there is one, and it doesn't answer
+        EngineDenied          it answers, and not to this user
+        EngineRefused         it answered a request with an error; `status` is the HTTP status
+    ImageError                the image
+        ImageNotFound         not on this machine, and it can't be pulled
+        ImageHasNoPython      no Python was found in it
+        ImagePythonTooOld     its Python is older than the server needs
+    StartError                the server didn't start
+        StartTimeout          it was too slow; names the slow step
+        StartCancelled        it was stopped while it started
+    ServerError               the running server
+        ServerNotThere        nothing listens at the address
+        NotAServer            something else listens there
+        AuthenticationFailed  the two sides don't have the same secret
+        VersionMismatch       the two sides speak different versions of the protocol
+        ConnectionLost        it was there, and is gone
+        RequestRefused        it answered a request with an error, in its own words
+"""
+
+from __future__ import annotations
+
+
+class DockerKernelError(Exception):
+    """The base of all our errors: `what` happened, `why`, and the `remedy` to try next."""
+
+    def __init__(self, what: str, why: str = "", remedy: str = "") -> None:
+        super().__init__(what, why, remedy)
+        self.what = what
+        self.why = why
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        # Foreign text ends up in here (an engine's answer, a log line), so newlines are folded: two
+        # lines are what fits below a cell.
+        first = _one_line(self.what)
+        if self.why:
+            first = f"{first}: {_one_line(self.why)}"
+        return f"{first}\nTo mend it: {_one_line(self.remedy)}" if self.remedy else first
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class SettingError(DockerKernelError, ValueError):
+    """A setting has a value that can't work."""
+
+
+class EngineError(DockerKernelError):
+    """The Docker engine can't do what is asked."""
+
+
+class EngineNotFound(EngineError):
+    """No engine on this machine."""
+
+
+class EngineNotRunning(EngineError):
+    """An engine that doesn't answer."""
+
+
+class EngineDenied(EngineError):
+    """An engine that this user may not use."""
+
+
+class EngineRefused(EngineError):
+    """The engine answered with an error; `status` is the HTTP status (404: no such thing)."""
+
+    def __init__(self, what: str, why: str = "", remedy: str = "", status: int = 0) -> None:
+        super().__init__(what, why, remedy)
+        self.status = status
+
+
+class ImageError(DockerKernelError):
+    """The image can't be used."""
+
+
+class ImageNotFound(ImageError):
+    """The image isn't on this machine and can't be pulled."""
+
+
+class ImageHasNoPython(ImageError):
+    """No Python in the image."""
+
+
+class ImagePythonTooOld(ImageError):
+    """The image's Python is older than the server needs."""
+
+
+class StartError(DockerKernelError):
+    """The server didn't start."""
+
+
+class StartTimeout(StartError, TimeoutError):
+    """The start took too long; the text names the slow step."""
+
+
+class StartCancelled(StartError):
+    """The start was called off by a stop."""
+
+
+class ServerError(DockerKernelError):
+    """The server can't be used."""
+
+
+class ServerNotThere(ServerError, ConnectionError):
+    """Nothing listens at the address."""
+
+
+class NotAServer(ServerError):
+    """Something else listens at the address."""
+
+
+class AuthenticationFailed(ServerError):
+    """The two sides don't have the same secret."""
+
+
+class VersionMismatch(ServerError):
+    """The two sides speak different versions of the protocol."""
+
+
+class ConnectionLost(ServerError, ConnectionError):
+    """The server was there and is gone."""
+
+
+class RequestRefused(ServerError):
+    """The server answered a request with an error."""

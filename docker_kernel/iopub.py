@@ -1,0 +1,141 @@
+"""Messages to the iopub channel, from any thread, in order and in bounded memory.
+
+Two bounds matter. ZeroMQ drops what a subscriber can't take in time, and Jupyter's server drops
+what comes faster than a thousand messages a second: so pieces of text that follow closely are
+joined. And ipykernel's queue to its iopub thread has no bound: so now and then we wait for it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from ipykernel.iostream import IOPubThread
+from jupyter_client.session import Session
+
+from .outputs import Output, stream
+
+JOIN_SECONDS = 0.02
+"""Text that comes so soon after other text is held back as long, and joined."""
+
+MAX_JOINED_CHARS = 128 * 1024
+"""Joined text isn't held back past this length."""
+
+MAX_UNSENT_MESSAGES = 100
+MAX_UNSENT_CHARS = 4 * 1024 * 1024
+"""What may wait for the iopub thread; at either bound the caller waits too."""
+
+DRAIN_SECONDS = 10.0
+"""How long a caller waits at most; a thread that takes longer has ended."""
+
+Parent = dict[str, Any]
+
+
+class IOPub:
+    """Publishes outputs. Ends with `close`."""
+
+    def __init__(self, session: Session, thread: IOPubThread, ident: str) -> None:
+        self._session = session
+        self._thread = thread
+        self._ident = ident
+        self._changed = threading.Condition(threading.RLock())
+        self._held: list[str] = []
+        self._held_chars = 0
+        self._held_for: tuple[Parent, str] = ({}, "")
+        self._text_sent_at = 0.0
+        self._unsent = 0
+        self._unsent_chars = 0
+        self._closed = False
+        self._timer = threading.Thread(
+            target=self._send_late, name="docker-kernel iopub", daemon=True
+        )
+        self._timer.start()
+
+    def publish(self, output: Output, parent: Parent) -> None:
+        """Send a message that belongs to the request ``parent``. Waits where too much is unsent."""
+        with self._changed:
+            if output.msg_type == "stream":
+                self._publish_text(output, parent)
+            else:
+                self._send_held()
+                self._send(output, parent)
+
+    def flush(self) -> None:
+        """Send what is held back."""
+        with self._changed:
+            self._send_held()
+
+    def close(self) -> None:
+        """Send what is held back, and end the thread."""
+        with self._changed:
+            self._send_held()
+            self._closed = True
+            self._changed.notify()
+        self._timer.join(DRAIN_SECONDS)
+
+    def _publish_text(self, output: Output, parent: Parent) -> None:
+        name, text = output.content["name"], output.content["text"]
+        held_parent, held_name = self._held_for
+        if self._held and (held_parent is not parent or held_name != name):
+            self._send_held()
+        if not self._held:
+            if time.monotonic() - self._text_sent_at >= JOIN_SECONDS:
+                self._text_sent_at = time.monotonic()
+                self._send(output, parent)
+                return
+            self._held_for = (parent, name)
+            self._changed.notify()
+        self._held.append(text)
+        self._held_chars += len(text)
+        if self._held_chars >= MAX_JOINED_CHARS:
+            self._send_held()
+
+    def _send_held(self) -> None:
+        if self._held:
+            parent, name = self._held_for
+            text = "".join(self._held)
+            self._held.clear()
+            self._held_chars = 0
+            self._text_sent_at = time.monotonic()
+            self._send(stream(name, text), parent)
+
+    def _send(self, output: Output, parent: Parent) -> None:
+        self._session.send(
+            self._thread.background_socket,  # type: ignore[arg-type]
+            output.msg_type,
+            output.content,
+            parent=parent,
+            ident=f"kernel.{self._ident}.{output.msg_type}".encode(),
+            buffers=list(output.buffers) or None,
+            metadata=output.metadata,
+        )
+        self._unsent += 1
+        self._unsent_chars += _weight(output)
+        if self._unsent >= MAX_UNSENT_MESSAGES or self._unsent_chars >= MAX_UNSENT_CHARS:
+            sent = threading.Event()
+            self._thread.schedule(sent.set)  # type: ignore[no-untyped-call]
+            sent.wait(DRAIN_SECONDS)
+            self._unsent = self._unsent_chars = 0
+
+    def _send_late(self) -> None:
+        with self._changed:
+            while not self._closed:
+                if not self._held:
+                    self._changed.wait()
+                    continue
+                left = self._text_sent_at + JOIN_SECONDS - time.monotonic()
+                if left > 0:
+                    self._changed.wait(left)
+                else:
+                    self._send_held()
+
+
+def _weight(output: Output) -> int:
+    """About how many characters a message has, without serialising it once more."""
+    content = output.content
+    size = len(content.get("text", "")) + sum(map(len, output.buffers))
+    data = content.get("data")
+    if isinstance(data, dict):
+        size += sum(len(value) for value in data.values() if isinstance(value, str))
+    return size

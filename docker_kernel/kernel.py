@@ -1,0 +1,229 @@
+"""The kernel: Jupyter requests in, Jupyter messages out; the code runs in the sandbox.
+
+Nothing that a cell contains is evaluated in this process. A sandbox that can't be had is an error
+of the cell that asked; the kernel lives, and the next cell tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from typing import Any
+
+import zmq
+
+from docker_kernel_server import __version__
+from docker_kernel_server import messages as wire
+
+from . import info, outputs
+from .asking import Content, SessionKernel, plain_header
+from .client import Client
+from .errors import DockerKernelError
+from .launch import in_thread
+
+PROGRESS_AFTER, PROGRESS_EVERY = 2.0, 1.0
+"""Seconds of waiting after which a cell shows how the start goes, and how often."""
+
+STOP_SECONDS = 4.0
+"""How long a shutdown waits for the container's removal; Jupyter kills us after five."""
+
+
+class DockerKernel(SessionKernel):
+    """A Python kernel whose code runs in a Docker container."""
+
+    implementation = info.IMPLEMENTATION
+    implementation_version = __version__
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._count = 1
+        self._told: set[str] = set()
+        self._waiting: asyncio.Future[Client] | None = None
+        self._stopping: asyncio.Future[None] | None = None
+
+    @property
+    def kernel_info(self) -> Content:
+        """The content of kernel_info_reply; answered at once, whatever the sandbox does."""
+        return info.kernel_info(self._launcher.session)
+
+    @property
+    def execution_count(self) -> int:
+        """The number of the next cell; the session counts, and each reply tells."""
+        return self._count
+
+    @execution_count.setter
+    def execution_count(self, value: int) -> None:
+        # The base class counts too, and knows nothing of cells that aren't stored in the history.
+        pass
+
+    def init_metadata(self, parent: Content) -> Content:
+        """The metadata of an execute_reply, as ipykernel has it."""
+        metadata: Content = super().init_metadata(parent)  # type: ignore[no-untyped-call]
+        return {**metadata, "dependencies_met": True, "engine": self.ident}
+
+    def finish_metadata(
+        self, parent: Content, metadata: Content, reply_content: Content
+    ) -> Content:
+        """See `init_metadata`."""
+        return {**metadata, "status": reply_content["status"]}
+
+    # -- running cells
+
+    async def do_execute(
+        self,
+        code: str,
+        silent: bool,
+        store_history: bool = True,
+        user_expressions: Content | None = None,
+        allow_stdin: bool = False,
+        *,
+        cell_meta: Any = None,
+        cell_id: str | None = None,
+    ) -> Content:
+        """Run a cell in the session; the content of its execute_reply."""
+        asker = self._asker()
+        header = asker.parent["header"]
+        try:
+            client = await self._client(asker.parent)
+            self._tell_notes(asker.parent)
+            request = wire.Execute(
+                str(header.get("msg_id") or client.new_id())[: wire.MAX_ID_CHARS],
+                self._session_name,
+                code,
+                silent=silent,
+                store_history=store_history,
+                user_expressions=user_expressions or {},
+                allow_stdin=allow_stdin,
+                cell_id=cell_id,
+                parent=plain_header(header),
+            )
+            final = await self._call(client, request, asker)
+        except asyncio.CancelledError:
+            words = "interrupted while the sandbox was starting; the start goes on"
+            error = outputs.error("KeyboardInterrupt", words, [f"KeyboardInterrupt: {words}"])
+            return self._fail(error, asker.parent, silent)
+        except DockerKernelError as exc:
+            return self._fail(outputs.error_of_exception(exc), asker.parent, silent)
+        finally:
+            self._router.end_question()
+        return self._reply(final, asker.parent, silent)
+
+    async def _client(self, parent: Content) -> Client:
+        """The client, at once or when the sandbox has started; ``parent`` shows progress."""
+        session = self._launcher.session
+        ready = session.ready if session else None
+        if ready is not None:
+            return ready
+        progress = asyncio.ensure_future(self._show_progress(parent))
+        self._waiting = asyncio.wrap_future(self._launcher.open())
+        try:
+            client = await self._waiting
+        finally:
+            self._waiting = None
+            progress.cancel()
+        if self._launcher.session is not None:
+            self._count = int(self._launcher.session.info.get("execution_count") or 1)
+        return client
+
+    async def _show_progress(self, parent: Content) -> None:
+        shown = ""
+        await asyncio.sleep(PROGRESS_AFTER)
+        while True:
+            text = self._launcher.progress
+            if text != shown:
+                shown = text
+                self._iopub.publish(outputs.stream("stderr", text + "\n"), parent)
+            await asyncio.sleep(PROGRESS_EVERY)
+
+    def _tell_notes(self, parent: Content) -> None:
+        """Say once what the person must know of this sandbox and this session."""
+        session = self._launcher.session
+        if session is None:
+            return
+        news = [text for text in session.sandbox.notices if text not in self._told]
+        self._told.update(news)
+        for text in news + session.take_notes():
+            self._iopub.publish(outputs.stream("stderr", text.rstrip("\n") + "\n"), parent)
+
+    def _reply(self, final: wire.Final, parent: Content, silent: bool) -> Content:
+        lost = outputs.error_of_final(final)
+        if lost is None:
+            content: Content = dict(final.result or {})
+            self._count = int(content.get("execution_count") or self._count - 1) + 1
+            return content
+        failed = self._fail(lost, parent, silent)
+        session = self._launcher.session
+        if final.reason == "died" and session is not None:
+            # The next cell opens the session anew, which counts from one.
+            session.forget()
+            session.take_notes()
+            self._count = 1
+        return failed
+
+    def _fail(self, error: outputs.Output, parent: Content, silent: bool) -> Content:
+        if not silent:
+            self._iopub.publish(error, parent)
+        return outputs.reply_of_error(error, self._count)
+
+    def _abort_queues(self, subshell_id: str | None = None) -> None:
+        """After an error: answer what is queued with "aborted".
+
+        The base class stops aborting one turn of the loop later. What waits for the shell's lock
+        gets it one turn after another, so we stop behind all that waits, and before what comes.
+        """
+        self._aborting = True
+        # Only receiving: what a frontend sends in answer to our reply isn't queued yet.
+        if self.shell_stream is not None:
+            self.shell_stream.flush(zmq.POLLIN)
+
+        async def stop() -> None:
+            if self.stop_on_error_timeout:
+                await asyncio.sleep(self.stop_on_error_timeout)
+            async with self._main_asyncio_lock:
+                self._aborting = False
+
+        self._stopping = asyncio.ensure_future(stop())
+
+    # -- interrupting and ending
+
+    def interrupt_soon(self) -> None:
+        """Interrupt the cell, or a cell's wait for the sandbox. Any thread may call it."""
+        session = self._launcher.session
+        client = session.ready if session else None
+        if client is not None:
+            client.request(wire.Interrupt(client.new_id(), self._session_name))
+        else:
+            self.io_loop.add_callback(self._stop_waiting)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def interrupt_request(self, stream: Any, ident: Any, parent: Content) -> None:
+        """Handle an interrupt request."""
+        content: Content = {"status": "ok"}
+        try:
+            self.interrupt_soon()
+        except DockerKernelError as exc:
+            content = {"status": "error", **outputs.error_of_exception(exc).content}
+        self._jupyter.send(stream, "interrupt_reply", content, parent, ident=ident)
+
+    def pre_handler_hook(self) -> None:
+        """SIGINT keeps the application's handler: no code of a person's runs in this process."""
+
+    def post_handler_hook(self) -> None:
+        """See `pre_handler_hook`."""
+
+    async def do_shutdown(self, restart: bool) -> Content:
+        """Remove the container, or leave it to the process that comes after."""
+        ended: Future[None] = in_thread(lambda: self._launcher.stop(restart), "stop")
+        _, late = await asyncio.wait([asyncio.wrap_future(ended)], timeout=STOP_SECONDS)
+        if late:
+            self.log.warning("the sandbox did not end in %s s; its lease ends it", STOP_SECONDS)
+        return {"status": "ok", "restart": restart}
+
+    def close(self) -> None:
+        """End the sandbox, if it isn't yet, and the kernel's own threads."""
+        self._launcher.stop()
+        self._router.end_question()
+        self._iopub.close()

@@ -1,0 +1,188 @@
+"""The first thing that a kernel does: read its settings, and start the container in a thread.
+
+This module imports nothing slow, so that the container starts while ipykernel is imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+from jupyter_core.paths import jupyter_config_path
+from traitlets.config import Application, Config
+
+from docker_kernel_server.messages import Event
+
+from .client import Client
+from .config import Settings
+from .errors import SettingError, StartCancelled
+from .handover import HandoverFile
+from .sandbox import Sandbox
+from .session import Session
+
+T = TypeVar("T")
+
+CONFIG_NAME = "docker_kernel_config"
+"""docker_kernel_config.py or .json, in any of the folders of `jupyter --paths`."""
+
+SETTING_ALIASES = {
+    "container-user" if name == "user" else name.replace("_", "-"): f"Settings.{name}"
+    for name in Settings.class_traits(config=True)
+}
+"""A short form for each setting: --image, --memory, --start-timeout …
+
+Not --user: for everything that installs into Jupyter, that means the user's own folder.
+"""
+
+SETTING_FLAGS = {
+    "no-mount-workspace": (
+        {"Settings": {"mount_workspace": False}},
+        "Let the container see no folder of this machine.",
+    )
+}
+
+HELP = {"-h", "--help", "--help-all", "--version"}
+"""Who asks for one of these wants to read, and no container."""
+
+
+class SettingsReader(Application):
+    """Reads settings from a command line and from Jupyter's config files; runs nothing."""
+
+    name = "docker-kernel"
+    classes = [Settings]  # noqa: RUF012
+    aliases = {**SETTING_ALIASES, "f": "IPKernelApp.connection_file"}  # noqa: RUF012
+    flags = SETTING_FLAGS
+    raise_config_file_errors = True
+
+    def read(self, argv: list[str]) -> Config:
+        """The whole config, the command line over the files. `cli_config` is the first alone.
+
+        Raises SettingError.
+        """
+        remedy = "correct it; `jupyter --paths` shows the folders of the config files"
+        try:
+            self.parse_command_line(list(self._ours(argv)))
+        except SystemExit as exc:  # traitlets has printed why
+            raise SettingError("the command line can't be read", " ".join(argv), remedy) from exc
+        try:
+            self.load_config_file(CONFIG_NAME, path=jupyter_config_path())
+        except Exception as exc:
+            raise SettingError(f"a file {CONFIG_NAME} can't be read", str(exc), remedy) from exc
+        return self.config
+
+    def _ours(self, argv: list[str]) -> Iterator[str]:
+        """The words that are about settings; the rest is for ipykernel's application."""
+        known = {*self.aliases, *self.flags, "IPKernelApp.connection_file"}
+        wanted = False
+        for word in argv:
+            if word.startswith("-"):
+                name = word.lstrip("-").partition("=")[0]
+                wanted = name in known or name.startswith("Settings.")
+            if wanted:
+                yield word
+
+
+def in_thread(work: Callable[[], T], name: str) -> Future[T]:
+    """Run ``work`` in a thread that doesn't keep the process alive."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as exc:  # noqa: BLE001  (whoever waits for the future gets it)
+            future.set_exception(exc)
+
+    threading.Thread(target=run, name=f"docker-kernel {name}", daemon=True).start()
+    return future
+
+
+class Launcher:
+    """Makes the kernel's sandbox and session, and keeps the note for the process that comes after.
+
+    `progress` is the latest line on how a start goes; `on_event` gets the events that belong to no
+    request. Where the settings are wrong, every `client` reads them again and raises SettingError,
+    so that a kernel lives until they are mended.
+    """
+
+    def __init__(self, argv: list[str]) -> None:
+        self.progress = ""
+        self.on_event: Callable[[Event], None] | None = None
+        self.session: Session | None = None
+        self._argv = argv
+        self._ended = False
+        self._lock = threading.Lock()
+        self._handover: HandoverFile | None = None
+        self.opening = in_thread(self.client, "start")
+
+    def open(self) -> Future[Client]:
+        """The client in a while: joins a start that goes on, or begins one."""
+        if self.opening.done():
+            self.opening = in_thread(self.client, "start")
+        return self.opening
+
+    def client(self) -> Client:
+        """The client, with the kernel's session open on it. Blocks; raises a DockerKernelError."""
+        with self._lock:
+            if self._ended:
+                raise StartCancelled("the kernel ends")
+            session = self.session = self.session or self._make()
+        client = session.client()
+        note = session.sandbox.handover()
+        if note and self._handover is not None:
+            self._handover.write(note)
+        return client
+
+    def stop(self, restart: bool = False) -> None:
+        """End the container; or, for a restart, leave it to the next process where that can be."""
+        with self._lock:
+            ended, self._ended = self._ended, True
+            session = self.session
+        if ended or session is None:
+            return
+        if restart and session.sandbox.handover():
+            session.sandbox.leave()
+            return
+        session.close()
+        session.sandbox.stop()
+        if self._handover is not None:
+            self._handover.remove()
+
+    def _make(self) -> Session:
+        reader = SettingsReader()
+        config = reader.read(self._argv)
+        settings = Settings.load(config, reader.cli_config)
+        connection_file = str(
+            config.IPKernelApp.get("connection_file") or f"kernel-{os.getpid()}.json"
+        )
+        self._handover = HandoverFile(connection_file)
+        sandbox = Sandbox(settings, self._show, self._handover.read(), self._pass_on)
+        # Named after the connection file: a restarted kernel finds its own session, and two kernels
+        # that are attached to one server have two.
+        return Session(sandbox, Path(connection_file).stem, fresh=True)
+
+    def _pass_on(self, event: Event) -> None:
+        # The sandbox is there before the kernel that listens.
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def _show(self, text: str) -> None:
+        self.progress = text
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the kernel until it is shut down."""
+    arguments = sys.argv[1:] if argv is None else argv
+    launcher = None if HELP & set(arguments) else Launcher(arguments)
+    from .app import DockerKernelApp  # slow: the container starts meanwhile
+
+    if launcher is not None:
+        DockerKernelApp.launcher = launcher
+        atexit.register(launcher.stop)
+    DockerKernelApp.launch_instance(argv=arguments)

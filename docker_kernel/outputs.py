@@ -1,0 +1,144 @@
+"""Wire events as Jupyter messages: pure functions, no I/O.
+
+The contents are those of ipykernel, key for key, so that no frontend sees a difference.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from docker_kernel_server import messages as wire
+
+from .errors import DockerKernelError
+
+Content = dict[str, Any]
+
+_FATES = {
+    "timeout": ("TimeoutError", "The cell was ended because its time was over."),
+    "died": ("SessionDied", "The session's process ended."),
+    "closed": ("SandboxClosed", "The server was stopped while the cell ran."),
+    "refused": ("RequestRefused", "The server refused the cell."),
+}
+"""For each reason of a final without a reply: the error's name, and what to say at least."""
+
+_RESET = "Variables were reset; the next cell runs in a fresh session."
+
+
+@dataclass(frozen=True)
+class Output:
+    """One message for the iopub channel."""
+
+    msg_type: str
+    content: Content
+    metadata: Content = field(default_factory=dict)
+    buffers: list[bytes] = field(default_factory=list)
+
+
+def output_of(event: wire.Event) -> Output | None:
+    """The Jupyter message of an event; None where it has none (a fault, a request for input)."""
+    if isinstance(event, wire.Chunk):
+        return stream(event.stream, event.data)
+    if isinstance(event, wire.Result):
+        return Output(
+            "execute_result",
+            {
+                "data": event.data,
+                "metadata": event.metadata,
+                "execution_count": event.execution_count,
+            },
+        )
+    if isinstance(event, (wire.Display, wire.UpdateDisplay)):
+        kind = "display_data" if isinstance(event, wire.Display) else "update_display_data"
+        content = {
+            "data": event.data,
+            "metadata": event.metadata,
+            "transient": event.transient,
+        }
+        return Output(kind, content)
+    if isinstance(event, wire.ClearOutput):
+        return Output("clear_output", {"wait": event.wait})
+    if isinstance(event, wire.Error):
+        return error(event.ename, event.evalue, event.traceback)
+    return _comm(event)
+
+
+def _comm(event: wire.Event) -> Output | None:
+    if not isinstance(event, (wire.CommOpen, wire.CommMsg, wire.CommClose)):
+        return None
+    content: Content = {"comm_id": event.comm_id, "data": event.data}
+    if isinstance(event, wire.CommOpen):
+        content["target_name"] = event.target_name
+        content["target_module"] = event.target_module
+    return Output(event.TYPE, content, event.metadata, wire.unpack_buffers(event.buffers))
+
+
+def stream(name: str, text: str) -> Output:
+    """Text on "stdout" or "stderr"."""
+    return Output("stream", {"name": name, "text": text})
+
+
+def error(ename: str, evalue: str, traceback: list[str]) -> Output:
+    """An exception, or what stands for one."""
+    return Output("error", {"ename": ename, "evalue": evalue, "traceback": traceback})
+
+
+def reply_of_error(output: Output, execution_count: int) -> Content:
+    """The execute_reply that goes with an `error` message."""
+    return {
+        "status": "error",
+        **output.content,
+        "execution_count": execution_count,
+        "user_expressions": {},
+        "payload": [],
+    }
+
+
+def error_of_exception(exc: DockerKernelError) -> Output:
+    """What the person sees where the sandbox failed: the text with its remedy, no traceback."""
+    return error(type(exc).__name__, exc.what, [str(exc)])
+
+
+def error_of_final(final: wire.Final) -> Output | None:
+    """The error of a request that ended without a reply of the session's; None where it has one."""
+    if final.reason not in _FATES:
+        return None
+    ename, words = _FATES[final.reason]
+    detail = _detail(final.result)
+    if detail:
+        words = detail
+    elif final.code:
+        words = f"{words} ({final.code})"
+    lines = [words, _RESET] if final.reason == "died" and "ariables" not in words else [words]
+    return error(ename, words, ["\n".join(lines)])
+
+
+def _detail(result: Any) -> str:
+    """What the server says of an end, be it text or an object with a text in it."""
+    if isinstance(result, dict):
+        for key in ("detail", "message", "evalue"):
+            if isinstance(result.get(key), str):
+                return str(result[key]).strip()
+        return ""
+    return result.strip() if isinstance(result, str) else ""
+
+
+def describe_data(mime: str, data: Any) -> str:
+    """A line for a terminal that can't show this: what it is and how big."""
+    text = data if isinstance(data, str) else "".join(data) if isinstance(data, list) else str(data)
+    binary = (
+        mime.startswith(("image/", "audio/", "video/", "application/pdf")) and "xml" not in mime
+    )
+    # Three bytes to four characters, less the padding; newlines don't count.
+    clean = re.sub(r"\s", "", text) if binary else text
+    size = len(clean) * 3 // 4 - clean[-2:].count("=") if binary else len(text.encode())
+    return f"[{mime}, {_size(size)}]"
+
+
+def _size(count: int) -> str:
+    if count < 10_000:
+        return f"{count} bytes"
+    if count < 10_000_000:
+        return f"{count / 1000:.0f} kB"
+    return f"{count / 1_000_000:.0f} MB"

@@ -1,0 +1,84 @@
+"""Where a session's events go: to the iopub channel, to the person, or into the session's notes.
+
+All of it runs in the client's reading thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import zmq
+from jupyter_client.session import Session as JupyterSession
+
+from docker_kernel_server import messages as wire
+
+from . import outputs
+from .iopub import IOPub
+from .session import Session
+from .stdin import Question
+
+MAX_PARENTS = 1000
+"""For so many requests the message is kept, so that a thread's late output finds its cell."""
+
+
+@dataclass(frozen=True)
+class Asker:
+    """The Jupyter message that a request stands for, and whom it came from."""
+
+    parent: dict[str, Any]
+    ident: Any = None
+
+
+class Router:
+    """Gives each event of a session to where it belongs."""
+
+    def __init__(
+        self,
+        iopub: IOPub,
+        jupyter: JupyterSession,
+        stdin: zmq.Socket[bytes],
+    ) -> None:
+        self._iopub = iopub
+        self._stdin = (jupyter, stdin, threading.Lock())
+        self._askers: OrderedDict[str, Asker] = OrderedDict()
+        self._last = Asker({})
+        self._question: Question | None = None
+
+    def expect(self, request_id: str, asker: Asker) -> None:
+        """The events of this request belong to ``asker``."""
+        self._askers[request_id] = asker
+        if asker.parent.get("header", {}).get("msg_type") == "execute_request":
+            self._last = asker
+        if len(self._askers) > MAX_PARENTS:
+            self._askers.popitem(last=False)
+
+    def take(self, event: wire.Event, session: Session) -> None:
+        """Handle one event."""
+        # What nobody asked for (or asked long ago) goes to the cell that came last.
+        asker = self._askers.get(event.id, self._last)
+        if isinstance(event, wire.InputRequest):
+            self._ask(event, asker, session)
+        elif isinstance(event, wire.SessionDied):
+            if event.session == session.name:
+                session.forget(f"Before this cell {event.detail}. Variables were reset.")
+        elif (output := outputs.output_of(event)) is not None:
+            self._iopub.publish(output, asker.parent)
+
+    def end_question(self) -> None:
+        """The cell has ended: nobody waits for an answer any more."""
+        if self._question is not None:
+            self._question.cancel()
+            self._question = None
+
+    def _ask(self, event: wire.InputRequest, asker: Asker, session: Session) -> None:
+        def answer(value: str) -> None:
+            client = session.sandbox.connected
+            if client is not None:
+                client.request(wire.InputReply(client.new_id(), session.name, event.id, value))
+
+        # What was printed before the question has to be seen before it.
+        self._iopub.flush()
+        self._question = Question(self._stdin, event, (asker.ident, asker.parent), answer)

@@ -1,0 +1,129 @@
+"""A sandbox: a backend's server and the client that talks to it. No Jupyter in here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+
+from docker_kernel_server.messages import Event
+
+from .backends import Endpoint, Progress, make_backend
+from .client import Client
+from .config import Settings
+from .deadline import Deadline
+from .errors import ConnectionLost, ServerNotThere, StartCancelled, StartError
+
+
+class Sandbox:
+    """Starts the server when its client is first asked for, and again when it was lost.
+
+    ``progress`` gets a line now and then while a start takes its time. ``on_event`` gets the events
+    of sessions that belong to no request of this process.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        progress: Progress = lambda _text: None,
+        handover: Mapping[str, str] | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.on_event = on_event
+        self._progress = progress
+        self._backend = make_backend(settings, handover)
+        self._starting = threading.Lock()
+        self._endpoint: Endpoint | None = None
+        self._client: Client | None = None
+        self._stopped = False
+
+    @property
+    def connected(self) -> Client | None:
+        """The client where it can be used as it is, else None. Never waits."""
+        client = self._client
+        return client if client is not None and client.connected else None
+
+    def client(self) -> Client:
+        """The client, connected. Starts or reconnects where needed, one thread at a time.
+
+        Raises a DockerKernelError.
+        """
+        ready = self.connected
+        if ready is not None:
+            return ready
+        with self._starting:
+            ready = self.connected
+            if ready is None:
+                if self._stopped:
+                    raise StartCancelled("the sandbox was stopped")
+                deadline = Deadline(self.settings.start_timeout)
+                ready = self._reconnect(deadline) or self._start(deadline)
+                self._client = ready
+        if self._stopped:
+            self.stop()
+            raise StartCancelled("the sandbox was stopped while it started")
+        return ready
+
+    def stop(self) -> None:
+        """End the connection and the server, within 3 s. The sandbox can't be used after it."""
+        self._stopped = True
+        client = self._client
+        if client is not None:
+            client.close()
+        self._backend.stop()
+
+    def leave(self) -> None:
+        """End the connection and let the server run, for who has the `handover`."""
+        self._stopped = True
+        if self._client is not None:
+            self._client.close()
+
+    @property
+    def notices(self) -> list[str]:
+        """What the person must be told; complete once there is a client."""
+        return list(self._backend.notices)
+
+    def describe(self) -> str:
+        """One line on where the code runs."""
+        return self._backend.describe()
+
+    def handover(self) -> dict[str, str] | None:
+        """What another process needs to take the server over, a secret too; None: it can't."""
+        return self._backend.handover() if self._client is not None else None
+
+    def _start(self, deadline: Deadline) -> Client:
+        try:
+            self._endpoint = self._backend.start(deadline, self._progress)
+            with deadline.step("connecting to the server"):
+                return self._connect(self._endpoint, deadline)
+        except BaseException as exc:
+            self._endpoint = None
+            self._backend.stop()
+            if isinstance(exc, ServerNotThere) and self.settings.resolved_mode() != "attached":
+                # It is our own server that isn't there: not the address is wrong, but the start.
+                if deadline.expired:
+                    raise deadline.timeout(exc.why) from exc
+                raise StartError(
+                    "the server started, and ended at once", exc.why, "run the cell again"
+                ) from exc
+            raise
+
+    def _reconnect(self, deadline: Deadline) -> Client | None:
+        """A new connection to the server that was there before; None if it is gone."""
+        if self._endpoint is None:
+            return None
+        if not self._backend.postmortem():
+            try:
+                return self._connect(self._endpoint, deadline)
+            except (ServerNotThere, ConnectionLost):
+                pass
+        self._endpoint = None
+        self._backend.stop()
+        return None
+
+    def _connect(self, endpoint: Endpoint, deadline: Deadline) -> Client:
+        return Client.connect(endpoint, deadline, self._pass_on, self._backend.postmortem)
+
+    def _pass_on(self, event: Event) -> None:
+        if self.on_event is not None:
+            self.on_event(event)

@@ -1,0 +1,89 @@
+"""One Python session in a sandbox, opened when it is needed and again when it was lost."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Any
+
+from docker_kernel_server import messages as wire
+
+from .client import Client
+from .errors import ConnectionLost, RequestRefused, StartTimeout
+from .sandbox import Sandbox
+
+CLOSE_SECONDS = 1.0
+"""How long the end of a session may take; the server goes on with it alone after that."""
+
+
+class Session:
+    """A named session. ``fresh``: variables that another process left under this name are dropped.
+
+    `info` is what the server said when it was opened: shell, python, ipython, pid, execution_count.
+    """
+
+    def __init__(self, sandbox: Sandbox, name: str, fresh: bool = False) -> None:
+        self.sandbox = sandbox
+        self.name = name
+        self.info: dict[str, Any] = {}
+        self._fresh = fresh
+        self._opening = threading.Lock()
+        self._open_on: Client | None = None
+        self._notes: list[str] = []
+
+    @property
+    def ready(self) -> Client | None:
+        """The client where the session is open on it, else None. Never waits."""
+        client = self.sandbox.connected
+        return client if client is not None and client is self._open_on else None
+
+    def client(self) -> Client:
+        """The client, with the session open on it. Blocks; raises a DockerKernelError."""
+        with self._opening:
+            client = self.sandbox.client()
+            if client is not self._open_on:
+                self._open(client)
+            return client
+
+    def forget(self, note: str = "") -> None:
+        """The session's process is gone: open it anew before the next request."""
+        self._open_on = None
+        if note:
+            self._notes.append(note)
+
+    def take_notes(self) -> list[str]:
+        """What the person should be told since the last call, each once."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def close(self) -> None:
+        """End the session where it is open."""
+        client = self.ready
+        self._open_on = None
+        if client is not None:
+            # It is gone already, or the end of the server takes it along.
+            with contextlib.suppress(ConnectionLost, RequestRefused, TimeoutError):
+                client.ask(wire.CloseSession(client.new_id(), self.name), CLOSE_SECONDS)
+
+    def _open(self, client: Client) -> None:
+        first = not self.info
+        info = self._ask(client, wire.OpenSession(client.new_id(), self.name))
+        if first and self._fresh and not info.get("new", True):
+            info = self._ask(client, wire.RestartSession(client.new_id(), self.name))
+        elif not first and info.get("new") and not self._notes:
+            self._notes.append("The session is a new one: variables were reset.")
+        self._notes += info.get("notes") or []
+        self.info = info
+        self._open_on = client
+
+    def _ask(self, client: Client, request: wire.Request) -> dict[str, Any]:
+        seconds = self.sandbox.settings.start_timeout
+        try:
+            return dict(client.ask(request, seconds) or {})
+        except TimeoutError as exc:
+            raise StartTimeout(
+                f"the session did not open in {seconds:g} s",
+                "the server answers, but its Python doesn't start",
+                "interrupt and run the cell again, or give it more time: "
+                "DOCKER_KERNEL_START_TIMEOUT=300",
+            ) from exc

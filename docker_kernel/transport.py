@@ -1,0 +1,219 @@
+"""Byte streams to a server. What goes wrong with them becomes an error of ours here.
+
+`connect` makes a stream and holds the handshake on it. An engine's published port accepts a
+connection before the server listens, and then closes it: so a connection counts when hello is
+answered, and until then it is tried again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from docker_kernel_server import errors as wire_errors
+from docker_kernel_server.messages import Event
+from docker_kernel_server.protocol import ClientSide
+
+from .backends import Endpoint
+from .deadline import Deadline
+from .errors import (
+    AuthenticationFailed,
+    ConnectionLost,
+    DockerKernelError,
+    NotAServer,
+    ServerNotThere,
+    VersionMismatch,
+)
+
+RECEIVE_BYTES = 256 * 1024
+"""How much is read at once: the most that this side holds of what isn't parsed yet."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
+"""Seconds between two tries to connect: short at first, as a server is up in some 50 ms."""
+
+HELLO_SECONDS = 10.0
+"""How long a server that took the connection may leave hello without an answer."""
+
+GONE_SECONDS = 0.5
+"""How often the backend is asked whether the server still lives, while connecting."""
+
+
+class Stream(Protocol):
+    """Bytes to and from a server."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of it; waits where the other end is slow. Raises ConnectionLost."""
+
+    def receive(self) -> bytes:
+        """Wait for bytes; b"" at the end. Raises ConnectionLost."""
+
+    def close(self) -> None:
+        """End both directions, and a `receive` that waits in another thread."""
+
+
+class TcpStream:
+    """A stream over TCP."""
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        self.peer = peer
+        self._socket = sock
+        # Requests are small and each is waited for: no batching by the kernel.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A machine that vanished without a word is noticed in the end.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def send(self, data: bytes) -> None:
+        """Send all of it. Raises ConnectionLost."""
+        try:
+            self._socket.sendall(data)
+        except OSError as exc:
+            raise self._lost(exc) from exc
+
+    def receive(self) -> bytes:
+        """Wait for bytes; b"" at the end. Raises ConnectionLost."""
+        try:
+            return self._socket.recv(RECEIVE_BYTES)
+        except OSError as exc:
+            raise self._lost(exc) from exc
+
+    def set_timeout(self, seconds: float | None) -> None:
+        """How long one send or receive may wait; None: for ever."""
+        self._socket.settimeout(seconds)
+
+    def close(self) -> None:
+        """End both directions."""
+        with contextlib.suppress(OSError):  # the other end was first
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _lost(self, exc: OSError) -> ConnectionLost:
+        return ConnectionLost(f"the connection to the server at {self.peer} was lost", _words(exc))
+
+
+@dataclass(frozen=True)
+class Link:
+    """A stream on which the handshake is done; ``early`` is what came right behind it."""
+
+    stream: TcpStream
+    protocol: ClientSide
+    early: list[Event]
+
+
+class _NotYet(Exception):
+    """No server answered; one may in a moment."""
+
+
+def connect(
+    endpoint: Endpoint, deadline: Deadline, why_gone: Callable[[], str] = lambda: ""
+) -> Link:
+    """Connect and hold the handshake, again and again until it works or the deadline is over.
+
+    ``why_gone`` says why there can't be a server any more, or "". Raises ServerNotThere,
+    NotAServer, AuthenticationFailed or VersionMismatch.
+    """
+    pause, ask_at = FIRST_PAUSE, time.monotonic() + GONE_SECONDS
+    where = f"{endpoint.host}:{endpoint.port}"
+    while True:
+        try:
+            return _attempt(endpoint, where, deadline)
+        except _NotYet as exc:
+            why = str(exc)
+        over = deadline.remaining() <= pause
+        if over or time.monotonic() >= ask_at:
+            ask_at = time.monotonic() + GONE_SECONDS
+            gone = why_gone()
+            if over or gone:
+                raise ServerNotThere(
+                    f"no server answers at {where}",
+                    gone or why,
+                    "start the server, or correct the host and port "
+                    "(`--Settings.host`, `--Settings.port`, DOCKER_HOST, DOCKER_PORT)",
+                )
+        time.sleep(pause)
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+
+
+def _attempt(endpoint: Endpoint, where: str, deadline: Deadline) -> Link:
+    try:
+        sock = socket.create_connection(
+            (endpoint.host, endpoint.port),
+            timeout=max(0.05, min(HELLO_SECONDS, deadline.remaining())),
+        )
+    except socket.gaierror as exc:
+        raise ServerNotThere(
+            f"no server answers at {where}",
+            f"the host name {endpoint.host!r} isn't known",
+            "correct the host (`--Settings.host` or DOCKER_HOST)",
+        ) from exc
+    except OSError as exc:
+        raise _NotYet(_words(exc)) from exc
+    stream = TcpStream(sock, where)
+    try:
+        link = _shake_hands(stream, endpoint.secret)
+    except BaseException:
+        stream.close()
+        raise
+    stream.set_timeout(None)
+    return link
+
+
+def _shake_hands(stream: TcpStream, secret: bytes | None) -> Link:
+    protocol = ClientSide(secret)
+    early: list[Event] = []
+    heard = False
+    try:
+        stream.send(protocol.hello())
+        while not protocol.ready:
+            data = stream.receive()
+            if not data:
+                break
+            heard = True
+            early += protocol.receive(data)
+            stream.send(protocol.to_send())
+    except ConnectionLost as exc:
+        if isinstance(exc.__cause__, TimeoutError):
+            why = f"it said nothing in {HELLO_SECONDS:g} s"
+            raise _not_a_server(stream.peer, why) from exc
+    except wire_errors.ProtocolError as exc:
+        raise _from_wire(stream.peer, exc) from exc
+    if not protocol.ready:
+        if heard:
+            raise _not_a_server(stream.peer, "it hung up before the handshake was done")
+        raise _NotYet("it closed the connection at once")
+    return Link(stream, protocol, early)
+
+
+def _from_wire(peer: str, exc: wire_errors.ProtocolError) -> DockerKernelError:
+    if isinstance(exc, wire_errors.AuthenticationFailed):
+        return AuthenticationFailed(
+            f"the server at {peer} and this side don't trust each other",
+            exc.message,
+            "name the file with the server's secret: --Settings.secret_file=FILE "
+            "(none for a server without a secret)",
+        )
+    if isinstance(exc, wire_errors.VersionMismatch):
+        return VersionMismatch(
+            f"the server at {peer} is of another version",
+            exc.message,
+            "install the same version of docker-kernel on both ends",
+        )
+    return _not_a_server(peer, exc.message)
+
+
+def _not_a_server(peer: str, why: str) -> NotAServer:
+    return NotAServer(
+        f"what listens at {peer} is not a docker-kernel server",
+        why,
+        "choose the server's port (--Settings.port or DOCKER_PORT), or start one on a free port",
+    )
+
+
+def _words(exc: OSError) -> str:
+    """What an error of the operating system says, in a form for people."""
+    if isinstance(exc, TimeoutError):
+        return "it took too long"
+    return (exc.strerror or str(exc)).lower()

@@ -1,0 +1,660 @@
+"""The Docker backend on a real engine: starts, faults at every step, limits, clean-up."""
+
+from __future__ import annotations
+
+import ast
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import docker
+import psutil
+import pytest
+from docker.errors import NotFound
+
+from docker_kernel import runtime
+from docker_kernel.backends import Endpoint, make_backend
+from docker_kernel.backends.container import DockerBackend
+from docker_kernel.client import Client
+from docker_kernel.config import Settings
+from docker_kernel.deadline import Deadline
+from docker_kernel.errors import (
+    DockerKernelError,
+    EngineError,
+    EngineRefused,
+    ImageHasNoPython,
+    ImageNotFound,
+    StartCancelled,
+    StartTimeout,
+)
+from docker_kernel_server.messages import Execute, OpenSession
+from system import wait_until
+
+Make = Callable[..., DockerBackend]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A project folder that uid 4321 owns. Not below tmp_path: others can't get through that."""
+    with tempfile.TemporaryDirectory(prefix="dk-work-") as name:
+        path = Path(name).resolve()
+        path.chmod(0o755)
+        if os.getuid() == 0:
+            os.chown(path, 4321, 4321)
+        yield path
+
+
+@pytest.fixture
+def make(image: str, folder: Path) -> Iterator[Make]:
+    """Makes backends for the image and the folder, and stops them."""
+    made: list[DockerBackend] = []
+
+    def new(handover: dict[str, str] | None = None, **settings: str) -> DockerBackend:
+        chosen = {"mode": "docker", "image": image, "pull": "never", "workspace": str(folder)}
+        environ = {f"DOCKER_KERNEL_{k.upper()}": v for k, v in {**chosen, **settings}.items()}
+        backend = make_backend(Settings.load(environ=environ), handover)
+        assert isinstance(backend, DockerBackend)
+        made.append(backend)
+        return backend
+
+    yield new
+    for backend in made:
+        backend.stop()
+
+
+@pytest.fixture
+def ours(docker_client: docker.DockerClient) -> Callable[[], set[str]]:
+    """The names of this process's containers, running or not."""
+
+    def look() -> set[str]:
+        mine = f"docker-kernel.owner.pid={os.getpid()}"
+        found = docker_client.api.containers(all=True, filters={"label": [mine]})
+        return {item["Names"][0] for item in found}
+
+    return look
+
+
+def inspect(client: docker.DockerClient, backend: DockerBackend) -> dict[str, Any]:
+    note = backend.handover()
+    assert note is not None
+    found: dict[str, Any] = client.api.inspect_container(note["container"])
+    return found
+
+
+def in_container(client: docker.DockerClient, backend: DockerBackend, command: str) -> str:
+    """What a shell command prints in the container, run as its user."""
+    note = backend.handover()
+    assert note is not None
+    _, output = client.containers.get(note["container"]).exec_run(["sh", "-c", command])
+    assert isinstance(output, bytes)
+    return output.decode().strip()
+
+
+def run(endpoint: Endpoint, code: str) -> Any:
+    """The value of `found` (JSON) after the code has run in a session of the server."""
+    client = Client.connect(endpoint, Deadline(10))
+    try:
+        client.ask(OpenSession(client.new_id(), "test"), 60)
+        asked = Execute(client.new_id(), "test", code, user_expressions={"found": "found"})
+        done = client.ask(asked, 60)
+    finally:
+        client.close()
+    assert done["status"] == "ok", done
+    return ast.literal_eval(done["user_expressions"]["found"]["data"]["text/plain"])
+
+
+# -- a good start
+
+
+def test_safe_defaults_show_in_inspect(
+    make: Make, docker_client: docker.DockerClient, folder: Path
+) -> None:
+    backend = make()
+    endpoint = backend.start(Deadline(120), print)
+    found = inspect(docker_client, backend)
+    host = found["HostConfig"]
+    owner = folder.stat()
+    assert found["Config"]["User"] == f"{owner.st_uid}:{owner.st_gid}"
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert host["Init"] is True
+    assert host["AutoRemove"] is True
+    assert host["Memory"] == host["MemorySwap"] == 2 << 30
+    assert host["PidsLimit"] == 512
+    assert host["Privileged"] is False
+    ports = found["NetworkSettings"]["Ports"]["8000/tcp"]
+    assert ports == [{"HostIp": "127.0.0.1", "HostPort": str(endpoint.port)}]
+    mounts = {mount["Destination"]: mount for mount in found["Mounts"]}
+    assert set(mounts) == {"/workspace", "/opt/docker-kernel", "/opt/docker-kernel/lib"}
+    assert mounts["/workspace"]["Source"] == str(folder)
+    assert mounts["/opt/docker-kernel"]["RW"] is False
+    assert mounts["/opt/docker-kernel/lib"]["RW"] is False
+    labels = found["Config"]["Labels"]
+    assert labels["docker-kernel.kind"] == "kernel"
+    assert labels["docker-kernel.owner.pid"] == str(os.getpid())
+    assert labels["docker-kernel.workspace"] == str(folder)
+    assert backend.notices == []
+    assert backend.postmortem() == ""
+    assert str(folder) in backend.describe()
+
+
+def test_the_secret_is_nowhere_to_be_seen(make: Make, docker_client: docker.DockerClient) -> None:
+    backend = make()
+    endpoint = backend.start(Deadline(120), print)
+    assert endpoint.secret is not None
+    secret = endpoint.secret.decode()
+    assert secret not in str(inspect(docker_client, backend))
+    assert secret not in repr(endpoint)
+    note = backend.handover()
+    assert note is not None
+    assert secret not in docker_client.containers.get(note["container"]).logs().decode()
+    assert secret not in in_container(
+        docker_client, backend, "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr '\\0' '\\n'"
+    )
+    assert run(endpoint, "found = 1") == 1
+
+
+def test_settings_show_in_inspect(make: Make, docker_client: docker.DockerClient) -> None:
+    backend = make(memory="300m", cpus="1.5", pids="100", user="77:88", env="{'A': 'b c'}")
+    backend.start(Deadline(120), print)
+    found = inspect(docker_client, backend)
+    assert found["HostConfig"]["Memory"] == found["HostConfig"]["MemorySwap"] == 300 << 20
+    assert found["HostConfig"]["NanoCpus"] == 1_500_000_000
+    assert found["HostConfig"]["PidsLimit"] == 100
+    assert found["Config"]["User"] == "77:88"
+    assert "A=b c" in found["Config"]["Env"]
+    assert "300m" in backend.describe()
+    assert "1.5 CPUs" in backend.describe()
+
+
+def test_home_is_writable_and_pip_needs_no_root(
+    make: Make, docker_client: docker.DockerClient
+) -> None:
+    backend = make()
+    backend.start(Deadline(120), print)
+    assert in_container(docker_client, backend, "touch ~/x && ls ~/x") == "/tmp/home/x"
+    wheel = (
+        'cd /tmp && mkdir -p p && cd p && printf \'[project]\\nname="zz"\\nversion="1"\' '
+        "> pyproject.toml && python3 -m pip config list 2>&1; "
+        "python3 -m pip install --no-index nothing-there 2>&1"
+    )
+    said = in_container(docker_client, backend, wheel)
+    assert "externally-managed" not in said
+    assert "ermission denied" not in said
+
+
+def test_files_belong_to_the_folder_s_owner(make: Make, folder: Path) -> None:
+    endpoint = make().start(Deadline(120), print)
+    run(endpoint, "import os; open('made', 'w').close(); found = os.getcwd()")
+    made, owner = (folder / "made").stat(), folder.stat()
+    assert (made.st_uid, made.st_gid) == (owner.st_uid, owner.st_gid)
+
+
+def test_two_kernels_do_not_collide(make: Make) -> None:
+    backends = [make(), make()]
+    ends: list[Endpoint] = []
+    threads = [
+        threading.Thread(target=lambda b=b: ends.append(b.start(Deadline(120), print)))
+        for b in backends
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({end.port for end in ends}) == 2
+    assert len({end.secret for end in ends}) == 2
+    assert [run(end, "found = 7") for end in ends] == [7, 7]
+
+
+def test_what_it_costs_beside_the_engine_is_little(make: Make) -> None:
+    backend = make()
+    backend.start(Deadline(120), print)
+    backend.stop()
+    deadline = Deadline(120)
+    begin = time.perf_counter()
+    backend.start(deadline, print)
+    total = time.perf_counter() - begin
+    engine = sum(step.seconds for step in deadline.steps if step.name != "looking at what is lent")
+    print(deadline.report())
+    assert total - engine < 0.06
+
+
+def test_an_older_python_gets_a_volume_of_its_own(
+    make: Make, old_image: str, docker_client: docker.DockerClient
+) -> None:
+    old, new = make(image=old_image), make()
+    assert run(old.start(Deadline(120), print), "import sys; found = sys.version_info[1]") == 9
+    new.start(Deadline(120), print)
+    sources = [
+        {mount["Name"] for mount in inspect(docker_client, item)["Mounts"] if "Name" in mount}
+        for item in (old, new)
+    ]
+    assert not sources[0] & sources[1]
+
+
+# -- the workspace
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="about root's rules")
+def test_a_folder_that_the_user_may_not_read_is_not_mounted(
+    make: Make, folder: Path, docker_client: docker.DockerClient
+) -> None:
+    os.chown(folder, 0, 0)
+    folder.chmod(0o700)
+    backend = make()
+    endpoint = backend.start(Deadline(120), print)
+    assert len(backend.notices) == 1
+    assert str(folder) in backend.notices[0]
+    assert "chmod" in backend.notices[0]
+    assert "/workspace" not in {m["Destination"] for m in inspect(docker_client, backend)["Mounts"]}
+    # Its own, and the user can write it.
+    assert run(endpoint, "open('x', 'w').close(); import os; found = os.getuid()") == 1000
+    assert "of its own" in backend.describe()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="about root's rules")
+def test_a_folder_that_the_user_cannot_write_is_named(make: Make, folder: Path) -> None:
+    os.chown(folder, 0, 0)
+    backend = make()
+    endpoint = backend.start(Deadline(120), print)
+    assert run(endpoint, "import os; found = os.access('.', os.W_OK)") is False
+    assert len(backend.notices) == 1
+    assert "can't write" in backend.notices[0]
+    assert "chown 1000:1000" in backend.notices[0]
+
+
+def test_a_home_folder_is_never_mounted(
+    make: Make, folder: Path, docker_client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = make()
+    monkeypatch.setenv("HOME", str(folder))
+    backend.start(Deadline(120), print)
+    assert "home folder" in backend.notices[0]
+    assert str(folder) not in str(inspect(docker_client, backend)["Mounts"])
+
+
+def test_a_folder_with_the_engine_s_socket_is_never_mounted(make: Make) -> None:
+    socket_path = os.environ["DOCKER_HOST"].removeprefix("unix://")
+    if not socket_path.startswith("/"):
+        pytest.skip("this engine has no socket here")
+    backend = make(workspace=str(Path(socket_path).parent))
+    backend.start(Deadline(120), print)
+    assert "socket" in backend.notices[0]
+
+
+def test_no_workspace_where_none_is_wanted(make: Make, docker_client: docker.DockerClient) -> None:
+    backend = make(mount_workspace="false")
+    endpoint = backend.start(Deadline(120), print)
+    assert backend.notices == []
+    assert run(endpoint, "import os; open('x', 'w').close(); found = os.listdir()") == ["x"]
+    assert "/workspace" not in {m["Destination"] for m in inspect(docker_client, backend)["Mounts"]}
+
+
+# -- the end
+
+
+def test_stop_removes_within_three_seconds(make: Make, ours: Callable[[], set[str]]) -> None:
+    backend = make()
+    backend.start(Deadline(120), print)
+    assert len(ours()) == 1
+    begin = time.monotonic()
+    backend.stop()
+    assert time.monotonic() - begin < 3
+    assert ours() == set()
+    backend.stop()
+    assert backend.handover() is None
+    assert run(backend.start(Deadline(120), print), "found = 2") == 2
+
+
+def test_a_start_anew_leaves_no_old_container(make: Make, ours: Callable[[], set[str]]) -> None:
+    backend = make()
+    backend.start(Deadline(120), print)
+    first = ours()
+    backend.start(Deadline(120), print)
+    assert len(ours()) == 1
+    assert ours() != first
+
+
+def test_a_killed_container_is_explained(make: Make, docker_client: docker.DockerClient) -> None:
+    backend = make()
+    endpoint = backend.start(Deadline(120), print)
+    note = backend.handover()
+    assert note is not None
+    docker_client.containers.get(note["container"]).kill()
+    why = backend.postmortem()
+    assert "status 137" in why
+    assert "listening on" in why
+    assert endpoint.port
+
+
+def test_the_engine_s_absence_is_told_from_the_container_s_end(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = make()
+    backend.start(Deadline(120), print)
+    engine = backend._engine
+    assert engine is not None
+    base = engine.api.base_url
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.api, "base_url", "http://127.0.0.1:1")
+        assert "engine is away" in backend.postmortem()
+    assert engine.api.base_url == base
+    assert backend.postmortem() == ""
+
+
+# -- taking over
+
+
+def test_another_backend_takes_the_container_over(make: Make, ours: Callable[[], set[str]]) -> None:
+    first = make()
+    before = first.start(Deadline(120), print)
+    assert run(before, "x = 5; found = x") == 5
+    second = make(first.handover())
+    assert second.start(Deadline(120), print) == before
+    assert run(before, "found = x") == 5
+    assert second.handover() == first.handover()
+    second.stop()
+    assert ours() == set()
+    assert first.postmortem() != ""
+
+
+def test_another_process_leaves_its_container_to_us(
+    make: Make, folder: Path, image: str, docker_client: docker.DockerClient
+) -> None:
+    code = (
+        "import json; from docker_kernel import Settings;"
+        "from docker_kernel.backends import make_backend;"
+        "from docker_kernel.deadline import Deadline;"
+        "b = make_backend(Settings.load()); b.start(Deadline(120), lambda text: None);"
+        "print(b.handover())"
+    )
+    environ = {
+        **os.environ,
+        "DOCKER_KERNEL_MODE": "docker",
+        "DOCKER_KERNEL_IMAGE": image,
+        "DOCKER_KERNEL_WORKSPACE": str(folder),
+    }
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    note = ast.literal_eval(done.stdout)
+    backend = make(note)
+    endpoint = backend.start(Deadline(120), print)
+    assert run(endpoint, "found = 3") == 3
+    assert backend.postmortem() == ""
+    # A start of somebody else doesn't sweep what was taken over, though its maker is dead.
+    make().start(Deadline(120), print)
+    assert run(endpoint, "found = 4") == 4
+    backend.stop()
+    with pytest.raises(NotFound):
+        docker_client.containers.get(note["container"])
+
+
+def test_a_handover_of_a_container_that_is_gone_starts_a_new_one(make: Make) -> None:
+    first = make()
+    first.start(Deadline(120), print)
+    note = first.handover()
+    first.stop()
+    second = make(note)
+    assert run(second.start(Deadline(120), print), "found = 6") == 6
+    assert second.handover() != note
+
+
+@pytest.mark.parametrize("note", [{}, {"container": "x"}, {"container": "x", "port": "y"}])
+def test_a_handover_of_no_use_starts_a_new_one(make: Make, note: dict[str, str]) -> None:
+    backend = make(note)
+    assert run(backend.start(Deadline(120), print), "found = 6") == 6
+
+
+# -- faults
+
+
+class InjectedError(Exception):
+    """The fault of a test."""
+
+
+class FaultyDeadline(Deadline):
+    """A deadline that breaks a start before or after the step of a given number."""
+
+    def __init__(self, number: int, before: bool) -> None:
+        super().__init__(120)
+        self._number, self._before = number, before
+
+    @contextmanager
+    def step(self, name: str, counted: bool = True) -> Iterator[None]:
+        here = len(self.steps) == self._number
+        if here and self._before:
+            raise InjectedError(name)
+        with super().step(name, counted):
+            yield
+        if here:
+            raise InjectedError(name)
+
+
+@pytest.fixture
+def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it to forget all that was found out about images and volumes."""
+    count = iter(range(1000))
+
+    def forget() -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(next(count))))
+
+    return forget
+
+
+def test_a_fault_at_any_step_leaves_no_container(
+    make: Make, cold: Callable[[], None], ours: Callable[[], set[str]]
+) -> None:
+    backend = make(mount_workspace="false")
+    cold()
+    good = Deadline(120)
+    backend.start(good, print)
+    backend.stop()
+    names = [step.name for step in good.steps]
+    for step in ("connecting", "probe", "fill", "attaching", "starting", "waiting", "port"):
+        assert any(step in name for name in names), names
+    for number, name in enumerate(names):
+        for before in (True, False):
+            cold()
+            with pytest.raises(InjectedError):
+                backend.start(FaultyDeadline(number, before), print)
+            assert ours() == set(), (name, before)
+            assert backend.handover() is None
+    assert run(backend.start(Deadline(120), print), "found = 8") == 8
+
+
+def test_a_start_that_is_too_slow_names_the_step(
+    make: Make, cold: Callable[[], None], ours: Callable[[], set[str]]
+) -> None:
+    cold()
+    backend = make()
+    clock = iter(range(0, 100_000, 3))
+    with pytest.raises(StartTimeout, match=r"took .* s") as caught:
+        backend.start(Deadline(20, lambda: float(next(clock))), print)
+    assert "START_TIMEOUT" in caught.value.remedy
+    assert ours() == set()
+
+
+def test_a_stop_in_the_middle_calls_the_start_off(
+    make: Make, cold: Callable[[], None], ours: Callable[[], set[str]]
+) -> None:
+    cold()
+    backend = make()
+    stopper: list[threading.Thread] = []
+
+    def progress(text: str) -> None:
+        if "looking for Python" in text:
+            stopper.append(threading.Thread(target=backend.stop))
+            stopper[0].start()
+            assert wait_until(backend._stopping.is_set, 10)
+
+    with pytest.raises(StartCancelled):
+        backend.start(Deadline(120), progress)
+    stopper[0].join()
+    assert ours() == set()
+    assert run(backend.start(Deadline(120), print), "found = 9") == 9
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "words"),
+    [
+        ({"image": "docker-kernel-test/none:1"}, ImageNotFound, "DOCKER_KERNEL_PULL"),
+        ({"image": "Not An Image"}, ImageNotFound, "not an image's name"),
+        ({"network": "no-such-net"}, EngineRefused, "docker network ls"),
+        ({"network": "none"}, EngineError, "--internal"),
+        ({"user": "nobodyhere"}, DockerKernelError, "DOCKER_KERNEL_USER"),
+        ({"cpus": "1000"}, EngineRefused, "DOCKER_KERNEL_CPUS"),
+    ],
+)
+def test_a_bad_setting_gets_one_clear_error_and_the_next_good_start_works(
+    make: Make,
+    ours: Callable[[], set[str]],
+    settings: dict[str, str],
+    kind: type[DockerKernelError],
+    words: str,
+) -> None:
+    with pytest.raises(kind) as caught:
+        make(**settings).start(Deadline(120), print)
+    assert words in str(caught.value)
+    assert caught.value.remedy
+    assert ours() == set()
+    assert make().start(Deadline(120), print).port
+
+
+def test_an_image_without_python(
+    make: Make, nopython_image: str, ours: Callable[[], set[str]]
+) -> None:
+    with pytest.raises(ImageHasNoPython, match=r"3\.8 or later") as caught:
+        make(image=nopython_image).start(Deadline(120), print)
+    assert nopython_image in caught.value.what
+    assert ours() == set()
+
+
+def test_an_engine_on_another_machine_is_refused(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The same engine, by an address that isn't loopback: a gateway in between.
+    target = os.environ["DOCKER_HOST"].removeprefix("unix://")
+    mine = socket.gethostbyname(socket.gethostname())
+    if mine.startswith("127.") or not target.startswith("/"):
+        pytest.skip("this machine has no address but loopback")
+    with gateway(mine, target) as url:
+        monkeypatch.setenv("DOCKER_HOST", url)
+        with pytest.raises(EngineError, match="another machine"):
+            make().start(Deadline(30), print)
+
+
+@contextmanager
+def gateway(address: str, target: str) -> Iterator[str]:
+    """An address of a TCP port that leads to a Unix socket."""
+    with socket.create_server((address, 0)) as server:
+
+        def copy(source: socket.socket, sink: socket.socket) -> None:
+            with suppress(OSError):
+                while data := source.recv(65536):
+                    sink.sendall(data)
+                sink.shutdown(socket.SHUT_WR)
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    near, _ = server.accept()
+                    far = socket.socket(socket.AF_UNIX)
+                    far.connect(target)
+                    for ends in ((near, far), (far, near)):
+                        threading.Thread(target=copy, args=ends, daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"tcp://{address}:{server.getsockname()[1]}"
+        with suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+
+
+# -- volumes
+
+
+@pytest.fixture
+def own_volumes(
+    monkeypatch: pytest.MonkeyPatch, docker_client: docker.DockerClient
+) -> Iterator[None]:
+    """Volumes of this test's own, so that they aren't filled yet."""
+    prefix = f"dk-test-{os.getpid()}-"
+    monkeypatch.setattr(runtime, "VOLUME_PREFIX", prefix)
+    yield
+    for volume in docker_client.volumes.list(filters={"name": prefix}):
+        volume.remove(force=True)
+
+
+@pytest.mark.usefixtures("own_volumes")
+def test_two_kernels_fill_the_same_volume_without_harm(make: Make) -> None:
+    backends = [make(), make()]
+    found: list[Any] = []
+
+    def start(backend: DockerBackend) -> None:
+        found.append(run(backend.start(Deadline(120), print), "import jedi; found = jedi.__file__"))
+
+    threads = [threading.Thread(target=start, args=(backend,)) for backend in backends]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == ["/opt/docker-kernel/lib/jedi/__init__.py"] * 2
+    for backend in backends:
+        backend.stop()
+
+
+@pytest.mark.usefixtures("own_volumes")
+def test_a_filling_that_was_cut_short_is_done_again(
+    make: Make, docker_client: docker.DockerClient
+) -> None:
+    first = make()
+    first.start(Deadline(120), print)
+    names = [m["Name"] for m in inspect(docker_client, first)["Mounts"] if "Name" in m]
+    first.stop()
+    for name in names:
+        docker_client.volumes.get(name).remove(force=True)
+        docker_client.volumes.create(name)
+    second = make()
+    assert run(second.start(Deadline(120), print), "import IPython; found = 1") == 1
+    second.stop()
+
+
+# -- sweeping
+
+
+def test_leftovers_of_dead_processes_are_swept_and_others_stay(
+    make: Make, image: str, docker_client: docker.DockerClient
+) -> None:
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    me = psutil.Process()
+    owners = {"dead": (dead, "1.00"), "alive": (str(me.pid), f"{me.create_time():.2f}")}
+    made = {}
+    for name, (pid, start) in owners.items():
+        labels = {
+            "docker-kernel.kind": "kernel",
+            "docker-kernel.owner.host": socket.gethostname(),
+            "docker-kernel.owner.pid": pid,
+            "docker-kernel.owner.start": start,
+        }
+        made[name] = docker_client.containers.create(image, ["true"], labels=labels)
+    try:
+        make().start(Deadline(120), print)
+        made["alive"].reload()
+        with pytest.raises(NotFound):
+            made["dead"].reload()
+    finally:
+        for container in made.values():
+            with suppress(NotFound):
+                container.remove(force=True)

@@ -1,0 +1,200 @@
+"""The kernel and its container: started, restarted, killed, removed.
+
+What needs no container to be shown is in ../test_kernel.py.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import NotFound
+
+from kernels import Kernel, Message
+from system import wait_until
+
+STOP_SECONDS = 3.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A notebook's folder, of an ordinary user: the tests may run as root."""
+    os.chown(tmp_path, 1000, 1000)
+    return tmp_path
+
+
+def hostname(kernel: Kernel) -> str:
+    """The container's id, as far as it is its host name."""
+    return str(kernel.run("import socket; socket.gethostname()").result).strip("'")
+
+
+def is_there(client: docker.DockerClient, container: str) -> bool:
+    try:
+        client.containers.get(container)
+    except NotFound:
+        return False
+    return True
+
+
+def test_a_cell_runs_in_a_container(
+    image: str, folder: Path, docker_client: docker.DockerClient
+) -> None:
+    (folder / "data.txt").write_text("from the notebook's folder")
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        assert hostname(kernel) in {c.short_id for c in docker_client.containers.list()}
+        assert kernel.run("import os; os.getcwd()").result == "'/workspace'"
+        assert kernel.run("open('data.txt').read()").result == '"from the notebook\'s folder"'
+        assert kernel.run("os.getuid() != 0").result == "True"
+        kernel.run("open('made.txt', 'w').write('x')")
+        version = kernel.run("import platform; platform.python_version()").result
+        assert kernel.ask("kernel_info")["language_info"]["version"] in str(version)
+    assert (folder / "made.txt").stat().st_uid == 1000
+
+
+def test_shutdown_removes_the_container(
+    image: str, folder: Path, docker_client: docker.DockerClient
+) -> None:
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        container = hostname(kernel)
+        kernel.run("import threading, time; threading.Thread(target=time.sleep, args=[60]).start()")
+        assert kernel.note.exists()
+        begin = time.monotonic()
+        kernel.manager.shutdown_kernel()
+        assert time.monotonic() - begin < STOP_SECONDS
+        assert not is_there(docker_client, container)
+        assert not kernel.note.exists()
+
+
+def test_sigterm_removes_the_container(
+    image: str, folder: Path, docker_client: docker.DockerClient
+) -> None:
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        container = hostname(kernel)
+        os.kill(kernel.pid, signal.SIGTERM)
+        assert wait_until(lambda: not is_there(docker_client, container), 10)
+
+
+def test_restart_keeps_the_container_and_drops_variables(image: str, folder: Path) -> None:
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        container = hostname(kernel)
+        kernel.run("x = 1; open('/tmp/kept', 'w').close()")
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=60)
+        cell = kernel.run("import os; 'x' in globals(), os.path.exists('/tmp/kept')")
+        assert cell.result == "(False, True)"
+        assert cell.reply["content"]["execution_count"] == 1
+        assert hostname(kernel) == container
+
+
+def test_a_restart_ends_the_cell_that_runs(image: str, folder: Path) -> None:
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        kernel.client.execute("print('running')\nwhile True: pass")
+        kernel.next_output(lambda message: message["msg_type"] == "stream")
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=60)
+        assert kernel.run("1").result == "1"
+
+
+def test_after_a_crash_of_the_kernels_process_the_container_is_found_again(
+    image: str, folder: Path
+) -> None:
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        container = hostname(kernel)
+        kernel.run("x = 1")
+        # What jupyter_client does when it restarts a kernel that has died.
+        kernel.manager.restart_kernel(now=True)
+        kernel.client.wait_for_ready(timeout=60)
+        assert hostname(kernel) == container
+        assert kernel.run("'x' in globals()").result == "False"
+
+
+def test_a_container_that_is_killed_under_a_cell(
+    image: str, folder: Path, docker_client: docker.DockerClient
+) -> None:
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        first = hostname(kernel)
+
+        def kill(message: Message) -> None:
+            if message["msg_type"] == "stream":
+                docker_client.containers.get(first).kill()
+
+        cell = kernel.run("import time\nprint('running')\ntime.sleep(60)", during=kill)
+        assert cell.reply["content"]["ename"] == "ConnectionLost"
+        after = kernel.run("1")
+        assert after.result == "1"
+        assert "reset" in after.text("stderr")
+        assert hostname(kernel) != first
+
+
+def test_out_of_memory(image: str, folder: Path) -> None:
+    with Kernel(f"--image={image}", "--memory=200m", folder=folder) as kernel:
+        container = hostname(kernel)
+        cell = kernel.run("hoard = [bytearray(1 << 20) for _ in range(400)]")
+        assert cell.status == "error"
+        assert "SIGKILL" in cell.error or "memory" in cell.error
+        after = kernel.run("1")
+        assert after.result == "1"
+        assert "reset" in after.text("stderr")
+        assert hostname(kernel) == container
+
+
+def test_an_image_that_does_not_exist_and_then_does(
+    image: str, folder: Path, docker_client: docker.DockerClient
+) -> None:
+    name = "docker-kernel-test-absent:now"
+    with Kernel(f"--image={name}", "--pull=never", folder=folder) as kernel:
+        cell = kernel.run("1")
+        assert cell.reply["content"]["ename"] == "ImageNotFound"
+        assert "To mend it" in cell.error
+        docker_client.images.get(image).tag(name)
+        try:
+            assert kernel.run("2").result == "2"
+        finally:
+            docker_client.images.remove(name, force=True)
+
+
+def test_an_image_without_python(nopython_image: str, folder: Path) -> None:
+    with Kernel(f"--image={nopython_image}", folder=folder) as kernel:
+        cell = kernel.run("1")
+        assert cell.reply["content"]["ename"] == "ImageHasNoPython"
+        assert kernel.ask("kernel_info")["status"] == "ok"
+
+
+def test_an_engine_that_is_away(image: str, folder: Path) -> None:
+    nowhere = {"DOCKER_HOST": f"unix://{folder}/nowhere.sock"}
+    with Kernel(f"--image={image}", folder=folder, env=nowhere) as kernel:
+        for _ in range(2):
+            cell = kernel.run("1")
+            assert cell.reply["content"]["ename"].startswith("Engine")
+            assert "To mend it" in cell.error
+
+
+def test_two_kernels_share_nothing(image: str, folder: Path) -> None:
+    other_folder = folder / "other"
+    other_folder.mkdir()
+    os.chown(other_folder, 1000, 1000)
+    with (
+        Kernel(f"--image={image}", folder=folder) as one,
+        Kernel(f"--image={image}", folder=other_folder) as two,
+    ):
+        one.run("x = 1")
+        assert two.run("'x' in globals()").result == "False"
+        assert hostname(one) != hostname(two)
+
+
+def test_an_image_that_is_too_old_for_ipython(old_image: str, folder: Path) -> None:
+    with Kernel(f"--image={old_image}", folder=folder) as kernel:
+        cell = kernel.run("x = 41\nprint('hi')\nx + 1")
+        assert (cell.text(), cell.result) == ("hi\n", "42")
+        assert kernel.run("1 / 0").reply["content"]["ename"] == "ZeroDivisionError"
+        assert kernel.run("input('? ')", answer=lambda _: "yes").result == "'yes'"
+        assert "x" in kernel.ask("complete", "x", 1)["matches"]
+
+
+def test_an_image_with_an_ipython_of_its_own(ipython_image: str, folder: Path) -> None:
+    with Kernel(f"--image={ipython_image}", folder=folder) as kernel:
+        assert kernel.run("import IPython; IPython.__version__").result == "'8.5.0'"

@@ -1,0 +1,68 @@
+"""Attached mode, with real sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from docker_kernel.backends import make_backend
+from docker_kernel.backends.attached import AttachedBackend
+from docker_kernel.config import Settings
+from docker_kernel.deadline import Deadline
+from docker_kernel.errors import ServerNotThere, SettingError
+
+
+def backend(**environ: str) -> AttachedBackend:
+    made = make_backend(Settings.load(environ={"DOCKER_HOST": "localhost", **environ}))
+    assert isinstance(made, AttachedBackend)
+    return made
+
+
+def test_it_finds_the_server_and_leaves_it_alone(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"s3cret\nmore\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        attached = backend(DOCKER_PORT=str(port), DOCKER_KERNEL_SECRET_FILE=str(file))
+        endpoint = attached.start(Deadline(5), print)
+        assert (endpoint.host, endpoint.port, endpoint.secret) == ("localhost", port, b"s3cret")
+        assert "s3cret" not in repr(endpoint)
+        assert f"localhost:{port}" in attached.describe()
+        assert attached.postmortem() == ""
+        attached.stop()
+        attached.stop()
+        assert attached.start(Deadline(5), print) == endpoint
+        assert attached.handover() is None
+        assert attached.notices == []
+    assert "no server" in attached.postmortem()
+
+
+def test_a_server_that_is_not_there(free_port: int) -> None:
+    with pytest.raises(ServerNotThere) as caught:
+        backend(DOCKER_PORT=str(free_port)).start(Deadline(5), print)
+    assert f"localhost:{free_port}" in caught.value.what
+    assert "DOCKER_KERNEL_PORT" in caught.value.remedy
+
+
+def test_a_host_that_is_unknown() -> None:
+    with pytest.raises(ServerNotThere, match=r"nowhere\.invalid:8000"):
+        backend(DOCKER_HOST="nowhere.invalid").start(Deadline(30), print)
+
+
+def test_without_a_secret_file_there_is_no_secret() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        attached = backend(DOCKER_PORT=str(server.getsockname()[1]))
+        assert attached.start(Deadline(5), print).secret is None
+
+
+@pytest.mark.parametrize("contents", [None, b"", b"\nsecond line\n"])
+def test_a_secret_file_of_no_use(tmp_path: Path, contents: bytes | None) -> None:
+    file = tmp_path / "secret"
+    if contents is not None:
+        file.write_bytes(contents)
+    with pytest.raises(SettingError, match="DOCKER_KERNEL_SECRET_FILE") as caught:
+        backend(DOCKER_KERNEL_SECRET_FILE=str(file)).start(Deadline(5), print)
+    assert os.fspath(file) in caught.value.what

@@ -1,0 +1,181 @@
+"""Local mode, with the real server."""
+
+from __future__ import annotations
+
+import ast
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from docker_kernel import runtime
+from docker_kernel.backends import Endpoint, make_backend
+from docker_kernel.backends.local import LocalBackend, allowed_environment
+from docker_kernel.client import Client
+from docker_kernel.config import Settings
+from docker_kernel.deadline import Deadline
+from docker_kernel.errors import SettingError, StartCancelled, StartError, StartTimeout
+from docker_kernel_server.messages import Execute, OpenSession
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., LocalBackend]]:
+    """Makes backends in the test's folder, and stops them."""
+    made: list[LocalBackend] = []
+
+    def new(**environ: str) -> LocalBackend:
+        names = {f"DOCKER_KERNEL_{name.upper()}": value for name, value in environ.items()}
+        chosen = {"DOCKER_KERNEL_MODE": "local", "DOCKER_KERNEL_WORKSPACE": str(tmp_path), **names}
+        backend = make_backend(Settings.load(environ=chosen))
+        assert isinstance(backend, LocalBackend)
+        made.append(backend)
+        return backend
+
+    yield new
+    for backend in made:
+        backend.stop()
+
+
+def run(endpoint: Endpoint, code: str) -> Any:
+    """The value of `found` (JSON) after the code has run in a session of the server."""
+    client = Client.connect(endpoint, Deadline(10))
+    try:
+        client.ask(OpenSession(client.new_id(), "test"), 30)
+        asked = Execute(client.new_id(), "test", code, user_expressions={"found": "found"})
+        done = client.ask(asked, 30)
+    finally:
+        client.close()
+    assert done["status"] == "ok", done
+    return ast.literal_eval(done["user_expressions"]["found"]["data"]["text/plain"])
+
+
+def test_it_runs_code_here_and_says_so_loudly(
+    make: Callable[..., LocalBackend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_TOKEN", "a-secret-of-the-host")
+    monkeypatch.setenv("LC_TIME", "C")
+    backend = make(env="{'MINE': 'yes'}")
+    lines: list[str] = []
+    endpoint = backend.start(Deadline(30), lines.append)
+    folder, environment = run(endpoint, "import os; found = [os.getcwd(), dict(os.environ)]")
+    assert folder == str(tmp_path.resolve())
+    assert environment["MINE"] == "yes"
+    assert environment["LC_TIME"] == "C"
+    assert "a-secret-of-the-host" not in str(environment)
+    assert "JUPYTER_TOKEN" not in environment
+    assert "WITHOUT a container" in backend.describe()
+    assert any("NO CONTAINER" in notice for notice in backend.notices)
+    assert any("without a container" in line for line in lines)
+    assert backend.postmortem() == ""
+    assert backend.handover() is None
+
+
+def test_only_the_allow_list_passes() -> None:
+    environ = {"PATH": "/bin", "HOME": "/h", "AWS_SECRET_ACCESS_KEY": "x", "LC_ALL": "C", "A": "b"}
+    assert allowed_environment(environ) == {"PATH": "/bin", "HOME": "/h", "LC_ALL": "C"}
+
+
+def test_the_secret_is_in_no_list_of_processes(make: Callable[..., LocalBackend]) -> None:
+    endpoint = make().start(Deadline(30), print)
+    assert endpoint.secret is not None
+    secret = endpoint.secret.decode()
+    for process in psutil.Process().children(recursive=True):
+        with process.oneshot():
+            assert secret not in str(process.cmdline())
+            assert secret not in str(process.environ())
+
+
+def test_stop_ends_the_sessions_too(make: Callable[..., LocalBackend]) -> None:
+    backend = make()
+    endpoint = backend.start(Deadline(30), print)
+    stubborn = (
+        "import os, signal, subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import signal, time;"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(1000)'],"
+        "stdout=subprocess.PIPE, start_new_session=True)\n"
+        "child.stdout.readline()\n"
+        "found = [os.getpid(), child.pid]"
+    )
+    processes = [psutil.Process(pid) for pid in run(endpoint, stubborn)]
+    processes += psutil.Process().children(recursive=True)
+    backend.stop()
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    assert alive == []
+    backend.stop()
+
+
+def test_two_servers_at_once_and_one_after_another(make: Callable[..., LocalBackend]) -> None:
+    first, second = make(), make()
+    one, two = first.start(Deadline(30), print), second.start(Deadline(30), print)
+    assert one.port != two.port
+    assert one.secret != two.secret
+    again = first.start(Deadline(30), print)
+    assert again.secret != one.secret
+    assert run(again, "found = 1") == run(two, "found = 1") == 1
+
+
+def test_a_server_that_dies_is_explained(make: Callable[..., LocalBackend]) -> None:
+    backend = make()
+    backend.start(Deadline(30), print)
+    assert backend._process is not None
+    backend._process.kill()
+    backend._process.wait()
+    assert "SIGKILL" in backend.postmortem()
+
+
+@pytest.fixture
+def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that is started in the server's place."""
+    path = tmp_path / "program.py"
+    monkeypatch.setattr(runtime, "entry_script", lambda: path)
+    return path
+
+
+def test_a_server_that_ends_at_once(make: Callable[..., LocalBackend], entry: Path) -> None:
+    entry.write_text("raise SystemExit('no room on the disk')")
+    backend = make()
+    with pytest.raises(StartError, match="no room on the disk") as caught:
+        backend.start(Deadline(30), print)
+    assert "status 1" in caught.value.why
+    assert psutil.Process().children() == []
+
+
+def test_a_server_that_says_nothing(make: Callable[..., LocalBackend], entry: Path) -> None:
+    entry.write_text("import time; print('thinking', flush=True); time.sleep(1000)")
+    with pytest.raises(StartTimeout, match="thinking") as caught:
+        make().start(Deadline(2), print)
+    assert "waiting for the server took" in caught.value.why
+    assert psutil.Process().children() == []
+
+
+def test_a_stop_in_the_middle_calls_the_start_off(
+    make: Callable[..., LocalBackend], entry: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    entry.write_text(f"import time; open({str(gate)!r}).close(); time.sleep(1000)")
+    backend = make()
+    found: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            backend.start(Deadline(30), print)
+        except StartCancelled as exc:
+            found.append(exc)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    gate.open("w").close()  # waits until the program runs, and so until the start waits for it
+    backend.stop()
+    thread.join()
+    assert len(found) == 1
+    assert psutil.Process().children() == []
+
+
+def test_a_folder_that_is_not_there(make: Callable[..., LocalBackend]) -> None:
+    with pytest.raises(SettingError, match="nowhere"):
+        make(workspace="/nowhere").start(Deadline(30), print)

@@ -1,0 +1,186 @@
+"""Settings: their order, what they refuse, and what DOCKER_HOST means."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from traitlets.config import Application, Config
+
+from docker_kernel.config import Settings, engine_url, parse_memory
+from docker_kernel.errors import SettingError
+
+
+class Program(Application):
+    """A program with our settings on its command line."""
+
+    classes = [Settings]  # noqa: RUF012 - traitlets wants it so
+
+
+def load(
+    *argv: str, environ: dict[str, str] | None = None, file: dict[str, object] | None = None
+) -> Settings:
+    """The settings for a command line, an environment and a config file."""
+    program = Program()
+    program.parse_command_line(list(argv))
+    config = Config({"Settings": file or {}})
+    config.merge(program.config)
+    return Settings.load(config, program.cli_config, environ or {})
+
+
+def test_order_is_command_line_environment_file_default() -> None:
+    settings = load(
+        "--Settings.memory=4g",
+        environ={"DOCKER_KERNEL_MEMORY": "3g", "DOCKER_KERNEL_PIDS": "99"},
+        file={"memory": "1g", "pids": 77, "image": "from-file"},
+    )
+    assert (settings.memory, settings.pids, settings.image) == ("4g", 99, "from-file")
+    assert settings.pull == "missing"
+
+
+def test_every_setting_has_help_and_can_come_from_the_environment() -> None:
+    texts = {"mode": "local", "pull": "never", "memory": "1g", "user": "1:1", "env": "{'A': 'b'}"}
+    for name, trait in Settings.class_traits(config=True).items():
+        assert trait.help, name
+        texts.setdefault(name, {"Unicode": "x", "Bool": "false"}.get(type(trait).__name__, "100"))
+    environ = {f"DOCKER_KERNEL_{name.upper()}": text for name, text in texts.items()}
+    settings = load(environ=environ)
+    unchanged = [
+        name
+        for name, trait in settings.traits(config=True).items()
+        if getattr(settings, name) == trait.default()
+    ]
+    assert unchanged == []
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    assert load(environ={"DOCKER_KERNEL_MEMORY": "", "DOCKER_HOST": ""}).memory == "2g"
+
+
+def test_arguments_give_the_same_settings_again() -> None:
+    settings = load(
+        "--Settings.env=A=1=2",
+        "--Settings.env=B=with space",
+        "--Settings.cpus=1.5",
+        "--Settings.mount_workspace=False",
+        "--Settings.image=localhost:5000/a/b@sha256:12",
+    )
+    again = load(*settings.as_arguments())
+    assert again.as_arguments() == settings.as_arguments()
+    assert again.env == {"A": "1=2", "B": "with space"}
+    assert load().as_arguments() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("memory", "lots", "number and a unit"),
+        ("memory", "1m", "too little"),
+        ("cpus", "nan", "from 0"),
+        ("cpus", "-1", "from 0"),
+        ("cpus", "many", "DOCKER_KERNEL_CPUS"),
+        ("pids", "0", "from 16"),
+        ("pids", "12.5", "int"),
+        ("port", "65536", "65535"),
+        ("start_timeout", "0", "from 1"),
+        ("user", "; rm -rf /", "UID:GID"),
+        ("network", "host", "docker network ls"),
+        ("network", "container:x", "docker network ls"),
+        ("mode", "dokcer", "docker"),
+        ("pull", "sometimes", "missing"),
+        ("mount_workspace", "perhaps", "boolean"),
+        ("env", "bla", "DOCKER_KERNEL_ENV"),
+        ("env", "{'': 'x'}", "NAME=VALUE"),
+    ],
+)
+def test_a_bad_value_says_what_is_right(name: str, value: str, words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        load(environ={f"DOCKER_KERNEL_{name.upper()}": value})
+
+
+def test_a_bad_value_on_the_command_line_says_what_is_right() -> None:
+    with pytest.raises(SettingError, match="float"):
+        load("--Settings.cpus=many")
+    with pytest.raises(SettingError, match="UID:GID"):
+        load("--Settings.user=a b")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("64m", 64 << 20), ("2g", 2 << 30), ("2GB", 2 << 30), ("1 G", 1 << 30), ("100000000", 10**8)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize(
+    ("environ", "mode", "address", "engine"),
+    [
+        ({}, "docker", ("localhost", 8000), ""),
+        ({"DOCKER_HOST": "unix:///x.sock"}, "docker", ("localhost", 8000), "unix:///x.sock"),
+        ({"DOCKER_HOST": "ssh://me@there"}, "docker", ("localhost", 8000), "ssh://me@there"),
+        ({"DOCKER_HOST": "localhost"}, "attached", ("localhost", 8000), ""),
+        ({"DOCKER_HOST": "box", "DOCKER_PORT": "9"}, "attached", ("box", 9), ""),
+        ({"DOCKER_HOST": "box:9"}, "attached", ("box", 9), ""),
+        ({"DOCKER_HOST": "::1"}, "attached", ("::1", 8000), ""),
+        (
+            {"DOCKER_HOST": "unix:///x", "DOCKER_PORT": "9"},
+            "attached",
+            ("localhost", 9),
+            "unix:///x",
+        ),
+        (
+            {"DOCKER_HOST": "box", "DOCKER_KERNEL_HOST": "other"},
+            "attached",
+            ("other", 8000),
+            "",
+        ),
+        (
+            {"DOCKER_HOST": "box", "DOCKER_KERNEL_MODE": "docker"},
+            "docker",
+            ("box", 8000),
+            "",
+        ),
+    ],
+)
+def test_docker_host_names_an_engine_or_a_server(
+    environ: dict[str, str], mode: str, address: tuple[str, int], engine: str
+) -> None:
+    settings = load(environ=environ)
+    assert settings.resolved_mode() == mode
+    assert settings.server_address() == address
+    assert engine_url(environ) == engine
+
+
+def test_docker_timeout_counts_for_a_running_server_alone() -> None:
+    assert load(environ={"DOCKER_PORT": "9", "DOCKER_TIMEOUT": "3"}).start_timeout == 3
+    assert load(environ={"DOCKER_TIMEOUT": "3"}).start_timeout == 120
+
+
+def test_a_socket_without_its_scheme_gets_a_hint() -> None:
+    with pytest.raises(SettingError, match=r"unix:///var/run/docker\.sock"):
+        load(environ={"DOCKER_HOST": "/var/run/docker.sock"})
+    with pytest.raises(SettingError, match="DOCKER_PORT"):
+        load(environ={"DOCKER_PORT": "http"})
+
+
+def test_the_workspace_is_resolved_and_must_be_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert load(f"--Settings.workspace={tmp_path}/link").workspace_folder() == tmp_path.resolve()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingError, match="not a folder"):
+        load(f"--Settings.workspace={tmp_path}/file").workspace_folder()
+    with pytest.raises(SettingError, match="nowhere"):
+        load("--Settings.workspace=/nowhere/at/all").workspace_folder()
+    assert load().workspace_folder() == Path.cwd()
+
+
+def test_reading_settings_imports_nothing_slow() -> None:
+    code = (
+        "import sys; from docker_kernel.config import Settings; Settings.load();"
+        "print([name for name in ('docker', 'requests', 'IPython', 'zmq') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

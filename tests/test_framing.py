@@ -1,0 +1,159 @@
+"""Lines out of a byte stream: P2 (any split is the same), P3 (bad lines are named and skipped)."""
+
+from __future__ import annotations
+
+import math
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from docker_kernel_server.errors import BadLine, LineTooLong
+from docker_kernel_server.framing import LineSplitter, dump_line, load_line
+from strategies import bytewise, json_objects, pieces, quick
+
+streams = st.lists(st.binary(max_size=12) | st.just(b"\n"), max_size=12).map(b"".join)
+
+
+def split(data: list[bytes], limit: int = 1000) -> list[bytes | str]:
+    """What a splitter makes of the pieces; a line that is too long stands as its code."""
+    splitter = LineSplitter(limit)
+    out: list[bytes | str] = []
+    for piece in data:
+        for line in splitter.feed(piece):
+            out.append(line.code if isinstance(line, LineTooLong) else line)
+    return out
+
+
+@quick
+@given(st.data(), streams)
+def test_any_split_gives_the_same_lines(data: st.DataObject, stream: bytes) -> None:
+    """P2"""
+    whole = stream.split(b"\n")[:-1]
+    assert split(data.draw(pieces(stream))) == whole
+    assert split(bytewise(stream)) == whole
+
+
+@quick
+@given(st.data(), streams, st.integers(0, 8))
+def test_a_line_past_the_bound_costs_only_itself(
+    data: st.DataObject, stream: bytes, limit: int
+) -> None:
+    """P3"""
+    expected = [
+        line if len(line) <= limit else LineTooLong.code for line in stream.split(b"\n")[:-1]
+    ]
+    assert split([stream], limit) == expected
+    assert split(data.draw(pieces(stream)), limit) == expected
+    assert split(bytewise(stream), limit) == expected
+
+
+def test_the_bound_is_exact() -> None:
+    """P3"""
+    assert split([b"12345\n123456\n1\n"], limit=5) == [b"12345", "line_too_long", b"1"]
+
+
+def test_an_endless_line_takes_no_memory() -> None:
+    """P3: what a peer can make us hold is bounded, also where it sends little pieces."""
+    splitter = LineSplitter(limit=100_000)
+    tracemalloc.start()
+    try:
+        for _ in range(60_000):
+            assert not list(splitter.feed(b"ab"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 500_000
+
+
+def test_a_long_line_in_little_pieces_takes_linear_time() -> None:
+    """O4: four times as much may not take sixteen times as long."""
+
+    def seconds(pieces_count: int) -> float:
+        splitter = LineSplitter(limit=100_000_000)
+        began = time.process_time()
+        for _ in range(pieces_count):
+            list(splitter.feed(b"x" * 1000))
+        assert len(next(iter(splitter.feed(b"\n")))) == pieces_count * 1000  # type: ignore[arg-type]
+        return time.process_time() - began
+
+    seconds(1000)
+    assert seconds(40_000) < 12 * seconds(10_000) + 0.5
+
+
+@quick
+@given(json_objects)
+def test_objects_survive_the_journey(value: dict[str, Any]) -> None:
+    """P2: nested JSON, NUL, lone surrogates, large numbers, any text."""
+    line = dump_line(value)
+    assert line.endswith(b"\n")
+    assert b"\n" not in line[:-1]
+    assert load_line(line[:-1]) == value
+
+
+@quick
+@given(st.binary(max_size=60))
+def test_any_bytes_are_an_object_or_a_named_fault(line: bytes) -> None:
+    """P3"""
+    try:
+        value: object = load_line(line)
+    except BadLine as exc:
+        value = {"fault": str(exc).index("a line is ")}
+    assert isinstance(value, dict)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"", "not JSON"),
+        (b"ls -l", "not JSON"),
+        (b"{", "not JSON"),
+        (b'{"a": 1} {"b": 2}', "not JSON"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b'{"a": -Infinity}', "-Infinity is not JSON"),
+        (b'{"a": 1e999}', "1e999 is too large"),
+        (b'{"a": "\x00"}', "not JSON"),
+        (b"\xef\xbb\xbf{}", "not JSON"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (b'{"a": "\xed\xa0\x80"}', "not UTF-8"),
+        (b"\xc3", "not UTF-8"),
+        (b"[1]", "not a JSON object but a list"),
+        (b'"hello"', "not a JSON object but a str"),
+        (b"null", "not a JSON object but a NoneType"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_what_is_wrong_with_a_line_is_named(line: bytes, says: str) -> None:
+    """P3"""
+    with pytest.raises(BadLine, match=says):
+        load_line(line)
+
+
+def test_the_last_of_two_equal_keys_counts() -> None:
+    """P3: as docs/protocol.md has it."""
+    assert load_line(b'{"a": 1, "a": 2}') == {"a": 2}
+
+
+def test_large_numbers() -> None:
+    """P3: as large as a double for floats, any size that Python reads for integers."""
+    assert load_line(b'{"a": 1.7e308, "b": 12345678901234567890}') == {
+        "a": 1.7e308,
+        "b": 12345678901234567890,
+    }
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_json_has_not_is_never_written(value: float) -> None:
+    """P3"""
+    with pytest.raises(ValueError, match="Out of range"):
+        dump_line({"a": value})
+
+
+def test_foreign_objects_are_never_written() -> None:
+    """P3"""
+    with pytest.raises(TypeError):
+        dump_line({"a": object()})

@@ -1,0 +1,38 @@
+"""The kernelspec that is shipped."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from docker_kernel.cli.install import DEFAULT_DISPLAY_NAME, LOGOS
+
+FOLDER = Path(__file__).parents[1] / "kernelspec"
+
+
+def test_kernel_json() -> None:
+    spec = json.loads((FOLDER / "kernel.json").read_text())
+    assert spec["argv"] == ["python", "-m", "docker_kernel", "-f", "{connection_file}"]
+    assert spec["display_name"] == DEFAULT_DISPLAY_NAME == "Python 3 (Docker)"
+    assert spec["language"] == "python"
+    assert spec["interrupt_mode"] == "message"
+
+
+def test_only_what_jupyter_knows_is_shipped() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {"kernel.json", *LOGOS}
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_png_logos_have_their_size(size: int) -> None:
+    data = (FOLDER / f"logo-{size}x{size}.png").read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", data[16:24]) == (size, size)
+
+
+def test_svg_logo() -> None:
+    root = ElementTree.fromstring((FOLDER / "logo-svg.svg").read_text())  # noqa: S314
+    assert root.tag.endswith("svg")

@@ -1,0 +1,574 @@
+"""The server over real sockets: P1 to P11, X1, X3, and its stop."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from strategies import bytewise
+from wire import PATIENCE, Lines, Raw, Server, gone, make_nonce, prove
+
+SECRET = "the tests' own secret"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  (what the server must refuse is asked of it)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("work")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a secret."""
+    with Server(tmp_path_factory.mktemp("work"), secret=SECRET) as running:
+        yield running
+
+
+def padded(command: str, size: int) -> bytes:
+    """A command of exactly this many bytes: a comment fills it."""
+    return (command + " #").ljust(size, "x").encode()
+
+
+# ---- raw commands
+
+
+@pytest.mark.parametrize("half_close", [True, False], ids=["half-close", "quiet"])
+@pytest.mark.parametrize("size", [4095, 4096, 4097, 8192, 10_000_000])
+def test_raw_commands_of_any_size_run_once(
+    server: Server, tmp_path: Path, size: int, half_close: bool
+) -> None:
+    """P1"""
+    file = tmp_path / "runs"
+    with Raw(server.port) as client:
+        command = padded(f"echo ran | tee -a '{file}'", size)
+        answer = client.run(command, half_close=half_close)
+        assert answer.ending == (0, "ok")
+        assert answer.result == answer.text() == "ran\n"
+        # The connection is still good, and nothing was left over to run.
+        if not half_close:
+            assert client.run(b"echo again").result == "again\n"
+    assert file.read_text() == "ran\n"
+
+
+def test_the_smallest_raw_commands(server: Server) -> None:
+    """P1: 0 bytes and 1 byte."""
+    with Raw(server.port) as client:
+        answer = client.run(b"", half_close=True)
+        assert answer.ending == (0, "ok")
+        assert answer.result == ""
+        assert client.is_closed()
+    with Raw(server.port) as client:
+        answer = client.run(b":")
+        assert answer.ending == (0, "ok")
+        assert answer.result == ""
+
+
+def test_a_raw_command_has_what_older_clients_read(server: Server) -> None:
+    """Fixed point 1 of the wire: chunk with data, final with status and result."""
+    with Raw(server.port) as client:
+        client.sock.sendall(b"printf 'one\\n'; printf 'two\\n' >&2; exit 3")
+        answer = client.answer()
+    assert "".join(event["data"] for event in answer.events) == "one\ntwo\n"
+    assert {event["type"] for event in answer.events} == {"chunk"}
+    assert answer.final["status"] == 3
+    assert answer.final["result"] == "one\ntwo\n"
+    assert answer.reason == "exit"
+
+
+def test_one_byte_at_a_time(server: Server) -> None:
+    """P2: with UTF-8 split anywhere, in a raw command and in protocol 1."""
+    with Raw(server.port) as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        assert client.run(bytewise("printf 'é🐍€'".encode())).result == "é🐍€"
+    with Lines(server.port) as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        hello = {"type": "hello", "id": "h", "protocol": 1, "nonce": make_nonce()}
+        run = {"type": "run", "id": "é🐍€", "command": "printf 'é🐍€'"}
+        for message in (hello, run):
+            line = json.dumps(message, ensure_ascii=False).encode() + b"\n"
+            for byte in bytewise(line):
+                client.sock.sendall(byte)
+        assert client.receive()["type"] == "hello"
+        assert client.receive()["type"] == "final"
+        answer = client.answer()
+        assert answer.text() == "é🐍€"
+        assert answer.final["id"] == "é🐍€"
+
+
+def test_several_raw_commands_on_one_connection(server: Server) -> None:
+    """P1: each in a shell of its own."""
+    with Raw(server.port) as client:
+        for count in range(5):
+            assert client.run(f"echo $X{count}; X={count}".encode()).result == "\n"
+
+
+# ---- lines
+
+
+BAD_LINES = [
+    (b"nonsense", "bad_line"),
+    (b"\xff\xfe", "bad_line"),
+    (b"[]", "bad_line"),
+    (b'{"a": NaN}', "bad_line"),
+    (b"[" * 100_000, "bad_line"),
+    (b"{}", "bad_message"),
+    (b'{"type": "run"}', "bad_message"),
+    (b'{"type": "fly"}', "unknown_type"),
+]
+
+
+def test_bad_lines_cost_only_themselves(server: Server) -> None:
+    """P3: and the sessions live."""
+    with server.connect() as client:
+        session = client.open()
+        session.ok("x = 42")
+        for line, code in BAD_LINES:
+            client.sock.sendall(line + b"\n")
+            fault = client.receive()
+            assert (fault["type"], fault["code"]) == ("fault", code)
+            assert fault["message"]
+        assert session.ok("x").value == "42"
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "says"),
+    [
+        ({"type": "fly"}, "unknown_type", "'fly'"),
+        ({"type": "run"}, "bad_message", "missing command"),
+        ({"type": "run", "command": 5}, "bad_message", "'command' must be str"),
+        ({"type": "run", "command": "ls", "timeout": -1}, "bad_message", "timeout"),
+        ({"type": "execute", "session": "nowhere", "code": ""}, "refused", "nowhere"),
+        ({"type": "close_session", "session": "nowhere"}, "refused", "nowhere"),
+        ({"type": "interrupt", "session": "nowhere"}, "refused", "nowhere"),
+        ({"type": "restart_session", "session": "nowhere"}, "refused", "nowhere"),
+        ({"type": "hello", "protocol": 1, "nonce": "0" * 64}, "bad_message", "already"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_a_bad_request_gets_its_final(
+    server: Server, message: dict[str, Any], code: str, says: str
+) -> None:
+    """P3: which names the fault; and the connection lives."""
+    with server.connect() as client:
+        client.send({"id": "bad", **message})
+        final = client.receive()
+        assert (final["type"], final["id"], final["reason"]) == ("final", "bad", "refused")
+        assert final["code"] == code
+        assert says in final["result"]
+        assert client.run("echo alive").text() == "alive\n"
+
+
+def test_an_oversize_line_is_skipped(server: Server) -> None:
+    """P3: 64 MiB and one byte."""
+    with server.connect() as client:
+        session = client.open()
+        session.ok("x = 42")
+        piece = b"x" * (1 << 20)
+        for _ in range(64):
+            client.sock.sendall(piece)
+        client.sock.sendall(b"x\n")
+        assert client.receive()["code"] == "line_too_long"
+        assert session.ok("x").value == "42"
+
+
+def test_pipelined_requests_give_separate_results(server: Server) -> None:
+    """P4: all in one packet; a session's cells run in order."""
+    with server.connect() as client:
+        session = client.open()
+        lines = []
+        for count in range(10):
+            cell = {"type": "execute", "id": f"cell {count}", "session": session.name}
+            lines.append({**cell, "code": f"print({count}); {count}"})
+            lines.append({"type": "run", "id": f"run {count}", "command": f"echo {count}"})
+        client.sock.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        events: list[dict[str, Any]] = []
+        while sum(event["type"] == "final" for event in events) < 20:
+            events.append(client.receive())
+    for count in range(10):
+        for kind in ("cell", "run"):
+            mine = [event for event in events if event["id"] == f"{kind} {count}"]
+            assert [event["data"] for event in mine if event["type"] == "chunk"] == [f"{count}\n"]
+            assert mine[-1]["type"] == "final"
+            assert mine[-1]["status"] == 0
+    order = [e["id"] for e in events if e["type"] == "final" and e["id"].startswith("cell")]
+    assert order == [f"cell {count}" for count in range(10)]
+
+
+def test_an_id_that_is_still_running_is_refused(server: Server) -> None:
+    """Fixed point 5: the first one has exactly one final all the same."""
+    with server.connect() as client:
+        run = client.begin("run", command="echo on; sleep 4321")
+        client.wait_for_text(run, "on")
+        client.send({"type": "status", "id": run})
+        fault = client.step()
+        assert (fault["type"], fault["id"], fault["code"]) == ("fault", "", "refused")
+        client.ask("cancel", target=run)
+        assert client.finish(run).reason == "interrupt"
+        assert client.ask("status").status == 0
+
+
+# ---- the handshake
+
+
+def test_hello_reports_versions(server: Server) -> None:
+    """P5"""
+    with server.connect() as client:
+        assert client.hello["protocol"] == 1
+        assert re.match(r"\d+\.\d+", client.hello["server"])
+        assert "proof" not in client.hello
+        assert "sessions" in client.hello["capabilities"]
+
+
+def test_another_version_is_refused(server: Server) -> None:
+    """P5"""
+    with Lines(server.port) as client:
+        hello = {"type": "hello", "id": "h", "protocol": 2, "nonce": make_nonce()}
+        client.sock.sendall(json.dumps(hello).encode() + b"\n")
+        final = client.receive()
+        assert (final["reason"], final["code"]) == ("refused", "version_mismatch")
+        assert "protocol 2" in final["result"]
+        assert client.is_closed()
+
+
+def test_the_secret_opens(guarded: Server) -> None:
+    """P6: the server proves that it has it, too."""
+    with guarded.connect() as client:
+        assert client.run("echo in").text() == "in\n"
+
+
+def test_a_wrong_secret_is_refused_before_anything_runs(guarded: Server, tmp_path: Path) -> None:
+    """P6"""
+    file = tmp_path / "touched"
+    run = {"type": "run", "id": "r", "command": f"touch '{file}'"}
+    with Lines(guarded.port) as client:
+        nonce = make_nonce()
+        hello = {"type": "hello", "id": "h", "protocol": 1, "nonce": nonce}
+        client.sock.sendall(json.dumps(hello).encode() + b"\n")
+        answer = client.receive()
+        client.receive()
+        proof = prove("wrong", "client", nonce, answer["nonce"])
+        lines = [{"type": "auth", "id": "a", "proof": proof}, run]
+        client.sock.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        assert client.receive()["code"] == "authentication_failed"
+        assert client.is_closed()
+    for data in (
+        json.dumps(run).encode() + b"\n",
+        json.dumps(hello).encode() + b"\n" + json.dumps(run).encode() + b"\n",
+        f"touch '{file}'".encode(),
+    ):
+        with Lines(guarded.port) as client:
+            client.sock.sendall(data)
+            answers: list[dict[str, Any]] = []
+            while not answers or answers[-1].get("reason") != "refused":
+                answers.append(client.receive())
+            assert client.is_closed()
+    with guarded.connect() as client:
+        assert client.run("true").status == 0
+    assert not file.exists()
+
+
+def test_http_never_reaches_a_shell(server: Server, tmp_path: Path) -> None:
+    """P6: a web page can't reach a server that has no secret."""
+    file = tmp_path / "touched"
+    for half_close in (True, False):
+        with Raw(server.port) as client:
+            body = f"touch '{file}'\n"
+            head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+            answer = client.run((head + body).encode(), half_close=half_close)
+            assert answer.ending == (126, "refused")
+            assert answer.final["code"] == "not_this_protocol"
+            assert client.is_closed()
+    assert not file.exists()
+
+
+def test_tls_is_refused_at_once(server: Server) -> None:
+    """P6"""
+    with Raw(server.port) as client:
+        answer = client.run(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        assert answer.final["code"] == "not_this_protocol"
+        assert "TLS" in answer.result
+        assert client.is_closed()
+
+
+def test_the_secret_is_nowhere_to_be_seen(guarded: Server) -> None:
+    """X3: not in an environment, a command line or an output that the person's code can read."""
+    with guarded.connect() as client:
+        session = client.open()
+        seen = session.ok("import os; print(dict(os.environ), os.getppid())").text()
+        seen += client.run("env; cat /proc/*/cmdline /proc/$PPID/environ | tr '\\0' ' '").text()
+    assert SECRET not in seen
+    assert SECRET not in guarded.log()
+
+
+# ---- addresses and starts
+
+
+def listening(server: Server) -> set[str]:
+    process = psutil.Process(server.process.pid)
+    connections = getattr(process, "net_connections", process.connections)("inet")
+    return {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+
+
+def test_loopback_is_the_default(server: Server, guarded: Server) -> None:
+    """P7"""
+    assert listening(server) == {"127.0.0.1"}
+    assert listening(guarded) == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("host", [EVERYWHERE, "::"])
+def test_a_public_address_without_a_secret_is_refused(tmp_path: Path, host: str) -> None:
+    """P7: with a word on what to do."""
+    server = Server(tmp_path, args=["--host", host])
+    with pytest.raises(AssertionError, match="--allow-unauthenticated"):
+        server.__enter__()
+    assert server.process.returncode not in (0, None)
+
+
+def test_a_public_address_can_be_asked_for(tmp_path: Path) -> None:
+    """P7"""
+    with Server(tmp_path, args=["--host", EVERYWHERE, "--allow-unauthenticated"]) as server:
+        assert listening(server) == {EVERYWHERE}
+    with Server(tmp_path, secret=SECRET, args=["--host", EVERYWHERE]) as server:
+        assert listening(server) == {EVERYWHERE}
+
+
+def test_a_port_that_is_taken_is_a_clear_error(server: Server, tmp_path: Path) -> None:
+    other = Server(tmp_path, port=server.port)
+    with pytest.raises(AssertionError, match=str(server.port)) as caught:
+        other.__enter__()
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_python_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    other = Server(tmp_path, args=["--python", "/no/such/python"])
+    with pytest.raises(AssertionError, match="/no/such/python") as caught, other:
+        pass
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_restarted_server_has_its_port_back(tmp_path: Path) -> None:
+    """P11: also where clients were connected, and it was the server that hung up."""
+    with Server(tmp_path) as first:
+        port = first.port
+        with first.connect() as client:
+            client.open().ok("1")
+            first.stop()
+            assert client.is_closed()
+    with Server(tmp_path, port=port) as second, second.connect() as client:
+        assert second.port == port
+        assert client.run("echo back").text() == "back\n"
+
+
+# ---- many clients
+
+
+def together(count: int, work: Any) -> float:
+    """Run ``work(i)`` in as many threads, raise what one of them raised; the seconds it took."""
+    errors: list[BaseException] = []
+
+    def run(index: int) -> None:
+        try:
+            work(index)
+        except BaseException as exc:  # noqa: BLE001  (raised again in the test's own thread)
+            errors.append(exc)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(count)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return time.monotonic() - began
+
+
+def test_many_clients_at_once(server: Server) -> None:
+    """P8: twenty jobs of a second take nothing like twenty seconds."""
+
+    def command(index: int) -> None:
+        with Raw(server.port) as client:
+            assert client.run(f"sleep 1; echo {index}".encode()).result == f"{index}\n"
+
+    def cell(index: int) -> None:
+        with server.connect() as client:
+            session = client.open()
+            session.ok(f"import time; time.sleep(1); x = {index}")
+            assert session.ok("x").value == str(index)
+            assert session.ask("close_session").status == 0
+
+    assert together(20, command) < 10
+    assert together(6, cell) < 15
+
+
+def test_stuck_clients_block_nobody(server: Server) -> None:
+    """P9: silent ones, half a hello, and one that never reads what floods it."""
+    silent = [Lines(server.port) for _ in range(20)]
+    half = [Lines(server.port) for _ in range(20)]
+    for client in half:
+        client.sock.sendall(b'{"type": "hello", "no')
+    flooded = server.connect()
+    session = flooded.open()
+    flooded.begin("run", command="yes")
+    session.begin("while True: print('x' * 1000)")
+    raw = Raw(server.port)
+    raw.sock.sendall(b"yes")
+    try:
+        for _ in range(20):
+            with server.connect() as client:
+                assert client.run("echo hi").text() == "hi\n"
+                assert client.ask("status").status == 0
+        with server.connect() as client:
+            assert client.open().ok("1 + 1").value == "2"
+    finally:
+        for stuck in (*silent, *half, flooded, raw):
+            stuck.sock.close()
+    with server.connect() as client:
+        again = client.open(session.name)
+        assert again.interrupt().status == 0
+        assert client.ask("close_session", session=session.name).status == 0
+    assert gone(server, "yes")
+
+
+def test_a_flood_to_a_client_that_does_not_read_is_bounded(server: Server) -> None:
+    """O4, P9: the writer waits; the server's memory doesn't grow with it."""
+    process = psutil.Process(server.process.pid)
+    before = process.memory_info().rss
+    with server.connect() as client:
+        run = client.begin(
+            "run", command="head -c 300000000 /dev/zero | tr '\\0' x; echo; echo end"
+        )
+        # Others' requests go round many times while it's blocked.
+        with server.connect() as other:
+            for _ in range(100):
+                assert other.run("true").status == 0
+        assert process.memory_info().rss - before < 150_000_000
+        client.ask("cancel", target=run)
+        assert client.finish(run).reason in ("interrupt", "ok")
+
+
+def test_a_hundred_abrupt_disconnects(server: Server) -> None:
+    """P10: in all states; no process is left behind, and nothing is upset."""
+    with server.connect() as client:
+        session = client.open()
+        session.ok("x = 42")
+        for index in range(25):
+            silent = Lines(server.port)
+            silent.abort()
+            half = Lines(server.port)
+            half.sock.sendall(b'{"type": "hello"')
+            half.abort()
+            raw = Raw(server.port)
+            raw.sock.sendall(b"echo started; sleep 4321")
+            if index % 5 == 0:
+                raw.receive()
+            raw.abort()
+            running = server.connect()
+            running.begin("run", command="echo started; sleep 4321 & sleep 4321")
+            if index % 5 == 0:
+                running.receive()
+            running.abort()
+        assert session.ok("x").value == "42"
+    assert gone(server, "sleep 4321")
+    with server.connect() as client:
+        assert client.run("echo alive").text() == "alive\n"
+    assert server.log() == ""
+
+
+def test_status_answers_while_everything_is_busy(server: Server) -> None:
+    """X1"""
+    with server.connect() as client:
+        session = client.open()
+        cell = session.begin("print('on', flush=True)\nwhile True: pass")
+        client.wait_for_text(cell, "on")
+        status = client.ask("status")
+        assert status.ending == (0, "ok")
+        assert {"version", "python", "uptime", "sessions", "limits"} <= set(status.result)
+        (mine,) = [s for s in status.result["sessions"] if s["name"] == session.name]
+        assert mine["busy"] is True
+        assert not client.so_far(cell).final
+        session.interrupt()
+        assert client.finish(cell).reason == "interrupt"
+
+
+# ---- the stop
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda how: how.name)
+def test_a_stop_leaves_no_process_behind(tmp_path: Path, how: signal.Signals) -> None:
+    """P10; and every request gets its final, fixed point 5."""
+    with Server(tmp_path) as server, server.connect() as client:
+        busy, idle = client.open(), client.open()
+        idle.ok("import subprocess; subprocess.Popen(['sleep', '4321'])")
+        cell = busy.begin("print('on', flush=True)\nwhile True: pass")
+        run = client.begin("run", command="echo on; trap '' TERM INT; sleep 4321; sleep 4321")
+        client.wait_for_text(cell, "on")
+        client.wait_for_text(run, "on")
+        began = time.monotonic()
+        assert server.stop(how) == 0
+        assert time.monotonic() - began < 10
+        assert client.finish(cell).reason == "closed"
+        assert client.finish(run).reason == "closed"
+        assert client.is_closed()
+        assert gone(server)
+        assert server.log() == ""
+
+
+def test_a_killed_server_leaves_no_process_behind(tmp_path: Path) -> None:
+    """P10: its workers end by themselves."""
+    with Server(tmp_path) as server, server.connect() as client:
+        busy, _ = client.open(), client.open()
+        cell = busy.begin("print('on', flush=True)\nwhile True: pass")
+        client.wait_for_text(cell, "on")
+        server.process.kill()
+        server.process.wait(PATIENCE)
+        assert gone(server)
+
+
+# ---- every Python
+
+
+def test_the_server_runs_under(each_python: str, tmp_path: Path) -> None:
+    """K10: handshake, a session, a command, a raw one, an interrupt, and the stop."""
+    with Server(tmp_path, secret=SECRET, python=each_python) as server:
+        with server.connect() as client:
+            session = client.open()
+            version = session.opened.result["python"]
+            assert each_python.endswith("python" + ".".join(version.split(".")[:2]))
+            answer = session.ok("print('out')\nx = 6\nx * 7")
+            assert answer.text() == "out\n"
+            assert answer.value == "42"
+            failed = session.execute("1 / 0")
+            assert failed.ending == (1, "error")
+            assert failed.error == "ZeroDivisionError"
+            cell = session.begin("print('on', flush=True)\nimport time\ntime.sleep(1000)")
+            client.wait_for_text(cell, "on")
+            session.interrupt()
+            assert client.finish(cell).ending == (130, "interrupt")
+            assert session.ok("x").value == "6"
+            died = session.execute("import os; os._exit(3)")
+            assert died.reason == "died"
+            assert session.ok("'x' in dir()").value == "False"
+            assert client.run("echo hi; exit 3").ending == (3, "exit")
+        assert server.stop() == 0
+        assert gone(server)
+        assert server.log() == ""
+
+
+def test_the_server_needs_only_the_standard_library(tmp_path: Path) -> None:
+    """Its process never sees site-packages."""
+    with Server(tmp_path) as server:
+        maps = Path(f"/proc/{server.process.pid}/cmdline").read_bytes().split(b"\0")
+        assert maps[:3] == [sys.executable.encode(), b"-I", b"-S"]

@@ -1,0 +1,425 @@
+"""Sessions: their life, and who else is there (K1, P9); control (C1, C3, C5 to C7); K9."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wire import PATIENCE, Server, Session, Wire, gone
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("work")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Wire]:
+    with server.connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+def session(client: Wire) -> Iterator[Session]:
+    opened = client.open()
+    yield opened
+    opened.ask("close_session")
+
+
+def pid_of(session: Session) -> int:
+    return int(session.ok("import os; print(os.getpid())").text())
+
+
+def deaths(client: Wire) -> list[dict[str, str]]:
+    """The session_died events; they are of no request."""
+    died = [event for event in client.loose if event["type"] == "session_died"]
+    assert all(event["id"] == "" for event in died)
+    return died
+
+
+# ---- life
+
+
+def test_state_persists(session: Session) -> None:
+    """K1"""
+    session.ok("x = 6")
+    session.ok("def f(y): return x * y")
+    assert session.ok("f(7)").value == "42"
+
+
+def test_sessions_share_nothing(client: Wire, session: Session) -> None:
+    """K1"""
+    other = client.open()
+    session.ok("x = 'mine'; import os; os.environ['X'] = x; os.chdir('/')")
+    assert other.ok("'x' in globals()").value == "False"
+    assert other.ok("import os; os.environ.get('X'), os.getcwd()").value != "('mine', '/')"
+    assert other.ask("close_session").status == 0
+
+
+def test_opening_says_what_there_is(session: Session) -> None:
+    opened = session.opened.result
+    assert opened["new"] is True
+    assert opened["shell"] == "ipython"
+    assert opened["python"].startswith("3.")
+    assert opened["notes"] == []
+    assert opened["execution_count"] == 1
+    assert opened["pid"] == pid_of(session)
+
+
+def test_a_session_outlives_its_connection(server: Server) -> None:
+    with server.connect() as first:
+        name = first.open().name
+        Session(first, name).ok("x = 42")
+        first.abort()
+    with server.connect() as second:
+        again = second.open(name)
+        assert again.opened.result["new"] is False
+        assert again.opened.result["execution_count"] == 2
+        assert again.ok("x").value == "42"
+        assert again.ask("close_session").status == 0
+
+
+def test_two_sessions_run_at_once(client: Wire, session: Session, tmp_path: Path) -> None:
+    """P9: the first ends only when the second has run."""
+    gate = tmp_path / "gate"
+    other = client.open()
+    cell = session.begin(f"import os; os.mkfifo('{gate}'); print('on')\nopen('{gate}').read()")
+    client.wait_for_text(cell, "on")
+    assert other.ok(f"open('{gate}', 'w').write('through')").ending == (0, "ok")
+    assert client.finish(cell).of("result")[0]["data"]["text/plain"] == "'through'"
+    assert other.ask("close_session").status == 0
+
+
+def test_restart_drops_variables_and_keeps_files(session: Session) -> None:
+    """K9: a fork, in the same folder."""
+    session.ok("x = 1; open('kept.txt', 'w').write('kept')")
+    before = pid_of(session)
+    answer = session.ask("restart_session")
+    assert answer.ending == (0, "ok")
+    assert answer.result["new"] is True
+    assert answer.result["execution_count"] == 1
+    assert answer.result["pid"] == pid_of(session) != before
+    assert session.ok("'x' in globals(), open('kept.txt').read()").value == "(False, 'kept')"
+
+
+def test_restart_ends_a_running_cell(server: Server, client: Wire, session: Session) -> None:
+    cell = session.begin("import os; os.system('echo on; sleep 4321')")
+    client.wait_for_text(cell, "on")
+    restart = client.begin("restart_session", session=session.name)
+    assert client.finish(cell).reason == "closed"
+    assert client.finish(restart).ending == (0, "ok")
+    assert gone(server, "sleep 4321")
+    assert session.ok("1 + 1").value == "2"
+
+
+def test_close_ends_the_process_and_what_it_started(server: Server, client: Wire) -> None:
+    closed = client.open()
+    pid = pid_of(closed)
+    closed.ok("import subprocess; subprocess.Popen(['sleep', '4321'])")
+    closed.ok("import atexit; atexit.register(lambda: open('farewell.txt', 'w').write('bye'))")
+    assert closed.ask("close_session").status == 0
+    assert gone(server, "sleep 4321")
+    assert pid not in server.processes()
+    assert (server.folder / "farewell.txt").read_text() == "bye"
+    refused = closed.execute("1")
+    assert (refused.reason, refused.final["code"]) == ("refused", "refused")
+    # The name is free again.
+    again = client.open(closed.name)
+    assert again.opened.result["new"] is True
+    assert again.ask("close_session").status == 0
+
+
+def test_close_ends_a_running_cell(client: Wire) -> None:
+    busy = client.open()
+    cell = busy.begin("print('on', flush=True)\nwhile True: pass")
+    client.wait_for_text(cell, "on")
+    assert busy.ask("close_session").status == 0
+    assert client.finish(cell).reason == "closed"
+
+
+# ---- interrupts
+
+# Each says "on" as late as it can: an interrupt between a child's fork and its exec is lost, in
+# Python as such.
+WAITS = {
+    "a loop": "print('on')\nwhile True: pass",
+    "a chatty loop": "while True: print('on' * 100)",
+    "time.sleep": "import time; print('on'); time.sleep(4321)",
+    "a child": "import subprocess; subprocess.run('echo on; exec sleep 4321', shell=True)",
+    "a shell command": "!echo on; exec sleep 4321",
+    "a child whose output is read": (
+        "import subprocess; subprocess.check_output('echo on >&2; exec sleep 4321', shell=True)"
+    ),
+    "await": "import asyncio; print('on'); await asyncio.sleep(4321)",
+    "a lock": "import threading; k = threading.Lock(); k.acquire(); print('on'); k.acquire()",
+    "an event": "import threading; print('on'); threading.Event().wait()",
+    "C code that looks at signals": "print('on'); max(i for i in iter(int, 1))",
+    "except Exception": (
+        "print('on')\nwhile True:\n    try:\n        pass\n    except Exception:\n        pass"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", WAITS.values(), ids=WAITS)
+def test_an_interrupt_stops(server: Server, client: Wire, session: Session, code: str) -> None:
+    """C3: whatever the cell is in; variables stay."""
+    session.ok("kept = 42")
+    cell = session.begin(code)
+    client.wait_for_text(cell, "on")
+    began = time.monotonic()
+    assert session.interrupt().result == {"running": True}
+    while not client.so_far(cell).final:
+        client.step()
+        assert time.monotonic() - began < 20
+    answer = client.finish(cell)
+    assert answer.reason == "interrupt"
+    assert answer.status != 0
+    assert answer.result["ename"] in ("KeyboardInterrupt", "CancelledError")
+    assert session.ok("kept").value == "42"
+    assert gone(server, "sleep 4321")
+
+
+def test_an_interrupt_stops_the_child_of_os_system(client: Wire, session: Session) -> None:
+    """C3: the C library hides it from Python then, as in a terminal; the cell goes on."""
+    cell = session.begin("import os; code = os.system('echo on; exec sleep 4321')")
+    client.wait_for_text(cell, "on")
+    while not client.so_far(cell).final:
+        session.interrupt()
+    assert client.finish(cell).final
+    assert session.ok("1 + 1").value == "2"
+
+
+def test_an_interrupt_stops_a_question(client: Wire, session: Session) -> None:
+    """C3"""
+    session.ok("kept = 42")
+    cell = session.begin("input('name: ')", allow_stdin=True)
+    assert client.wait_for(cell, "input_request")["prompt"] == "name: "
+    session.interrupt()
+    assert client.finish(cell).reason == "interrupt"
+    assert session.ok("kept").value == "42"
+
+
+def test_an_interrupt_between_cells_is_nothing(session: Session) -> None:
+    session.ok("kept = 42")
+    for _ in range(10):
+        assert session.interrupt().result == {"running": False}
+        assert session.ok("kept").value == "42"
+
+
+def test_an_interrupt_in_any_moment_of_short_cells(client: Wire, session: Session) -> None:
+    """C3: each cell either was done or was interrupted, and the session is never harmed."""
+    session.ok("total = 0")
+    endings = set()
+    for _ in range(60):
+        cell = session.begin("print('x')\nfor i in range(2000): total += 1")
+        interrupt = client.begin("interrupt", session=session.name)
+        endings.add(client.finish(cell).reason)
+        client.finish(interrupt)
+    assert endings <= {"ok", "interrupt"}
+    assert session.ok("1 + 1").value == "2"
+
+
+def test_a_cell_may_handle_its_interrupt(client: Wire, session: Session) -> None:
+    code = "try:\n    print('on')\n    while True: pass\n"
+    code += "except KeyboardInterrupt:\n    print('handled')"
+    cell = session.begin(code)
+    client.wait_for_text(cell, "on")
+    session.interrupt()
+    answer = client.finish(cell)
+    assert answer.text() == "on\nhandled\n"
+    assert answer.error is None
+
+
+def test_cells_that_wait_are_not_begun_by_an_interrupt(client: Wire, session: Session) -> None:
+    """The interrupt is the running cell's; the next one runs."""
+    cell = session.begin("print('on')\nwhile True: pass")
+    following = session.begin("'next'")
+    client.wait_for_text(cell, "on")
+    session.interrupt()
+    assert client.finish(cell).reason == "interrupt"
+    assert client.finish(following).value == "'next'"
+
+
+STUBBORN = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print('on')
+while True: pass
+"""
+
+
+def test_what_ignores_an_interrupt_can_be_ended(client: Wire, session: Session) -> None:
+    """C7: a further interrupt kills, and the person is told what was lost."""
+    cell = session.begin(STUBBORN)
+    client.wait_for_text(cell, "on")
+    deadline = time.monotonic() + PATIENCE
+    while not client.so_far(cell).final and time.monotonic() < deadline:
+        session.interrupt()
+    answer = client.finish(cell)
+    assert answer.reason in ("died", "interrupt")
+    (died,) = deaths(client)
+    assert died["session"] == session.name
+    assert "variables" in died["detail"]
+    assert session.ok("1 + 1").value == "2"
+
+
+# ---- timeouts
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["while True: print('x')", "import os; os.system('sleep 4321')", "import time; time.sleep(50)"],
+)
+def test_a_timeout_ends_a_cell(server: Server, session: Session, code: str) -> None:
+    """C1, O7: told apart from an error; variables stay where the cell can be interrupted."""
+    session.ok("kept = 42")
+    answer = session.execute(code, timeout=1)
+    assert answer.reason == "timeout"
+    assert answer.status != 0
+    assert 1 <= answer.seconds < 15
+    assert session.ok("kept").value == "42"
+    assert gone(server, "sleep 4321")
+
+
+def test_a_timeout_ends_what_ignores_interrupts(session: Session) -> None:
+    """C1"""
+    answer = session.execute(STUBBORN, timeout=0.5)
+    assert answer.reason == "timeout"
+    assert answer.seconds < 20
+    assert session.ok("1 + 1").value == "2"
+
+
+def test_a_timeout_is_one_cells(session: Session) -> None:
+    """A4"""
+    assert session.ok("1", timeout=0.9).value == "1"
+    assert session.ok("import time; time.sleep(1.2); 2").value == "2"
+    assert session.ok("import time; time.sleep(0.1); 3", timeout=60).value == "3"
+
+
+# ---- deaths
+
+DEATHS = {
+    "exit": ("import os; os._exit(3)", "exit", "3"),
+    "exit 0": ("import os; os._exit(0)", "exit", "0"),
+    "kill": ("import os; os.kill(os.getpid(), 9)", "signal", "SIGKILL"),
+    "term": ("import os; os.kill(os.getpid(), 15)", "signal", "SIGTERM"),
+    "segfault": ("import ctypes; ctypes.string_at(0)", "signal", "SIGSEGV"),
+    "abort": ("import os; os.abort()", "signal", "SIGABRT"),
+}
+
+
+@pytest.mark.parametrize(("code", "reason", "word"), DEATHS.values(), ids=DEATHS)
+def test_a_dead_worker_is_reported(
+    client: Wire, session: Session, code: str, reason: str, word: str
+) -> None:
+    """C5: with its cause; what it printed isn't lost; the next cell works in a fresh session."""
+    session.ok("lost = 42")
+    cell = session.begin(f"print('last words')\n{code}")
+    waiting = session.begin("'waiting'")
+    answer = client.finish(cell)
+    assert answer.reason == "died"
+    assert answer.status != 0
+    assert answer.text("stdout") == "last words\n"
+    assert answer.seconds < 20
+    (died,) = deaths(client)
+    assert (died["session"], died["reason"]) == (session.name, reason)
+    assert word in died["detail"]
+    # What waited has its final as well: it ran in the fresh session, or died with the old one.
+    assert client.finish(waiting).reason in ("ok", "died")
+    assert session.ok("'lost' in globals()").value == "False"
+
+
+def test_a_worker_that_dies_between_cells_is_reported(client: Wire, session: Session) -> None:
+    """C5"""
+    session.ok("lost = 42")
+    client.run(f"kill -9 {pid_of(session)}")
+    while not deaths(client):
+        client.step()
+    assert deaths(client)[0]["session"] == session.name
+    answer = session.ok("'lost' in globals()")
+    assert "variables are lost" in answer.text("stderr")
+    assert answer.value == "False"
+    assert session.ok("'lost' in globals()").value == "False"
+
+
+def test_a_dead_workers_children_end_with_it(server: Server, session: Session) -> None:
+    code = "import os, subprocess; subprocess.Popen(['sleep', '4321']); os._exit(1)"
+    assert session.execute(code).reason == "died"
+    assert gone(server, "sleep 4321")
+
+
+def test_all_requests_of_a_dead_worker_get_their_final(client: Wire, session: Session) -> None:
+    """Fixed point 5 of the wire."""
+    names = [session.begin("import os; os._exit(1)"), session.begin("1")]
+    names.append(client.begin("complete", session=session.name, code="pri", cursor_pos=3))
+    names.append(client.begin("is_complete", session=session.name, code="1"))
+    for name in names:
+        assert client.finish(name).final["id"] == name
+
+
+def test_a_zygote_that_dies_is_replaced(tmp_path: Path) -> None:
+    """C5: memory may run out anywhere."""
+    with Server(tmp_path) as server, server.connect() as client:
+        first = client.open()
+        first.ok("x = 1")
+        workers = pid_of(first)
+        for pid in server.processes():
+            if pid not in (workers, server.process.pid):
+                client.run(f"kill -9 {pid} 2>/dev/null")
+        assert client.open().ok("1 + 1").value == "2"
+        assert first.execute("1 + 2").final
+        assert first.ok("1 + 2").value == "3"
+        assert server.stop(signal.SIGTERM) == 0
+        assert gone(server)
+
+
+# ---- two clients
+
+
+def test_a_session_follows_the_client_that_opened_it_last(server: Server, client: Wire) -> None:
+    """Guarantee 5 of docs/protocol.md."""
+    session = client.open()
+    code = "import threading; go = threading.Event()\n"
+    code += "threading.Thread(target=lambda: (go.wait(), print('late'))).start()"
+    cell = session.begin(code)
+    assert client.finish(cell).ending == (0, "ok")
+    with server.connect() as second:
+        again = second.open(session.name)
+        again.ok("go.set()")
+        assert second.late_text(cell, 5) == "late\n"
+        assert again.ask("close_session").status == 0
+
+
+def test_another_clients_requests_are_refused(server: Server, client: Wire) -> None:
+    """Until it opens the session; then the first one's are."""
+    session = client.open()
+    with server.connect() as second:
+        other = Session(second, session.name)
+        for kind, keys in (("execute", {"code": "1"}), ("interrupt", {}), ("close_session", {})):
+            refused = other.ask(kind, **keys)
+            assert (refused.reason, refused.final["code"]) == ("refused", "refused")
+            assert "open" in refused.result
+        assert second.open(session.name).ok("1 + 1").value == "2"
+        assert session.execute("1").reason == "refused"
+        assert other.ask("close_session").status == 0
+
+
+def test_a_cell_goes_on_without_its_client(server: Server, tmp_path: Path) -> None:
+    """Its output has nowhere to go, and blocks nothing."""
+    file = tmp_path / "done"
+    with server.connect() as first:
+        session = first.open()
+        code = "print('on', flush=True)\nfor i in range(100_000): print('x' * 100)\n"
+        cell = session.begin(code + f"_ = open('{file}', 'w').write('done')")
+        first.wait_for_text(cell, "on")
+        first.abort()
+    with server.connect() as second:
+        again = second.open(session.name)
+        assert again.ok("1 + 1").value == "2"
+        assert file.read_text() == "done"
+        assert again.ask("close_session").status == 0

@@ -1,0 +1,307 @@
+"""What leaves a worker, under IPython and in the plain shell.
+
+Order (O1), streaming (O2), any bytes (O3, O4), closed streams (O6), threads and children (O9), and
+questions (C4).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wire import Server, Session, Wire
+
+
+@pytest.fixture(scope="module", params=["ipython", "plain"])
+def server(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    pythons: dict[str, str],
+) -> Iterator[Server]:
+    if request.param == "plain" and "3.8" not in pythons:
+        pytest.skip("there is no Python 3.8 on this machine")
+    python = sys.executable if request.param == "ipython" else pythons["3.8"]
+    with Server(tmp_path_factory.mktemp("work"), python=python) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Wire]:
+    with server.connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+def session(client: Wire) -> Iterator[Session]:
+    opened = client.open()
+    yield opened
+    opened.ask("close_session")
+
+
+# ---- order
+
+
+def test_prints_and_displays_come_in_order(session: Session) -> None:
+    """O1: exactly, and so do the two streams."""
+    code = """
+import sys
+for i in range(50):
+    print(i)
+    print(i, file=sys.stderr)
+    display(i)
+'last'
+"""
+    answer = session.ok(code)
+    seen = []
+    for event in answer.events:
+        if event["type"] == "chunk":
+            seen += [(event.get("stream", "stdout"), line) for line in event["data"].split()]
+        else:
+            seen.append((event["type"], event["data"]["text/plain"]))
+    expected = []
+    for i in range(50):
+        expected += [("stdout", str(i)), ("stderr", str(i)), ("display", str(i))]
+    assert seen == [*expected, ("result", "'last'")]
+
+
+def test_output_of_children_comes_before_the_final(session: Session) -> None:
+    """O1, O9: children, C libraries, bytes written to the descriptor."""
+    code = """
+import ctypes, os, subprocess, sys
+subprocess.run('echo child; echo oops >&2', shell=True)
+os.system('echo system')
+os.write(1, b'descriptor\\n')
+ctypes.CDLL(None).puts(b'from C')
+sys.__stdout__.write('dunder\\n')
+os.write(2, 'é'.encode())
+"""
+    for _ in range(20):
+        answer = session.ok(code)
+        lines = answer.text("stdout").split("\n")
+        assert sorted(lines) == ["", "child", "descriptor", "dunder", "from C", "system"]
+        assert answer.text("stderr") == "oops\né"
+
+
+def test_all_of_a_large_output_comes_before_the_final(session: Session) -> None:
+    """O4: nothing lost, nothing twice."""
+    answer = session.ok("for i in range(200_000): print(i)")
+    assert answer.text() == "".join(f"{i}\n" for i in range(200_000))
+    answer = session.ok("import os; os.system('yes 0123456789abcde | head -n 500000')\nNone")
+    assert answer.text("stdout") == "0123456789abcde\n" * 500_000
+    answer = session.ok("print('x' * 20_000_000)")
+    assert answer.text() == "x" * 20_000_000 + "\n"
+
+
+def test_a_display_that_is_too_large_is_an_error(session: Session) -> None:
+    """P3, O4: the cell says so, and the session lives."""
+    code = "class Big:\n    def _repr_html_(self): return 'x' * 70_000_000\nBig()"
+    answer = session.execute(code)
+    assert "bound" in str(answer.of("error")) + answer.text()
+    assert session.ok("1 + 1").value == "2"
+
+
+# ---- streaming
+
+
+def test_text_without_a_newline_streams(client: Wire, session: Session, tmp_path: Path) -> None:
+    """O2: the cell waits until the test has seen it, so nothing else could have let it out."""
+    gate = tmp_path / "gate"
+    session.ok(f"import os; os.mkfifo('{gate}')")
+    for code, text in (
+        ("print('.', end='')", "."),
+        ("import sys; sys.stdout.write('50 %\\r')", "50 %\r"),
+        ("print('!', end='', file=__import__('sys').stderr)", "!"),
+        ("import os; os.write(1, b'half')", "half"),
+        ("import subprocess; subprocess.run(['printf', 'child'])", "child"),
+        ("import sys; sys.stdout.buffer.write(b'bytes'); sys.stdout.buffer.flush()", "bytes"),
+    ):
+        cell = session.begin(f"_ = [{code!r}]\nexec(_[0])\n_ = open('{gate}').read()")
+        client.wait_for_text(cell, text)
+        gate.write_text("go on")
+        answer = client.finish(cell)
+        assert answer.ending == (0, "ok")
+        assert answer.text() == text
+
+
+def test_output_streams_while_python_is_blocked(
+    client: Wire, session: Session, tmp_path: Path
+) -> None:
+    """O2: a child's output doesn't wait for a thread of ours to have its turn."""
+    gate = tmp_path / "gate"
+    code = f"import os; os.mkfifo('{gate}')\n"
+    code += f"import ctypes\nctypes.PyDLL(None).system(b'echo streams; read x < {gate}')\nNone"
+    cell = session.begin(code)
+    client.wait_for_text(cell, "streams")
+    gate.write_text("go on\n")
+    assert client.finish(cell).ending == (0, "ok")
+
+
+def test_random_bytes(session: Session) -> None:
+    """O3: replaced; characters that are split come whole."""
+    code = r"""
+import os, sys
+os.write(1, b'a\xff\xfeb')
+for byte in 'é🐍'.encode():
+    os.write(1, bytes([byte]))
+"""
+    assert session.ok(code + "None").text() == "a\ufffd\ufffdbé🐍"
+    code = "import sys\nfor b in 'é🐍'.encode():\n    _ = sys.stdout.buffer.write(bytes([b]))\n"
+    assert session.ok(code + "sys.stdout.buffer.flush()").text() == "é🐍"
+    answer = session.ok("import os; _ = [os.write(2, os.urandom(1000)) for i in range(200)]")
+    assert "\ufffd" in answer.text("stderr")
+    assert session.ok("print('\\ud800 \\x00 \\x1b[31m')").text() == "\ud800 \x00 \x1b[31m\n"
+
+
+# ---- threads, children, closed streams
+
+
+def test_a_thread_belongs_to_the_cell_that_started_it(client: Wire, session: Session) -> None:
+    """O9: also when another cell runs."""
+    session.ok("import threading; go = threading.Event(); done = threading.Event()")
+    code = "threading.Thread(target=lambda: (go.wait(), print('late'), done.set())).start()"
+    first = session.begin(code)
+    assert client.finish(first).text() == ""
+    second = session.begin("go.set(); _ = done.wait(); print('mine')")
+    assert client.finish(second).text() == "mine\n"
+    assert client.late_text(first, 5) == "late\n"
+
+
+def test_a_child_belongs_to_the_cell_that_started_it(
+    client: Wire, session: Session, tmp_path: Path
+) -> None:
+    """O9"""
+    gate = tmp_path / "gate"
+    code = f"import os, subprocess; os.mkfifo('{gate}')\n"
+    code += f"child = subprocess.Popen('read x < {gate}; echo late', shell=True)"
+    first = session.begin(code)
+    assert client.finish(first).text() == ""
+    second = session.begin(
+        f"_ = open('{gate}', 'w').write('on\\n'); _ = child.wait(); print('mine')"
+    )
+    assert client.finish(second).text() == "mine\n"
+    assert client.late_text(first, 5) == "late\n"
+
+
+def test_a_task_goes_on_between_cells(client: Wire, session: Session) -> None:
+    """O9, K6: and prints into the cell that made it."""
+    code = """
+import asyncio
+async def tick():
+    await asyncio.sleep(0.05)
+    print('tick')
+task = asyncio.get_event_loop().create_task(tick())
+await asyncio.sleep(0)
+"""
+    first = session.begin(code)
+    assert client.finish(first).ending == (0, "ok")
+    assert client.late_text(first, 5) == "tick\n"
+    assert session.ok("await task\ntask.done()").value == "True"
+
+
+def test_forks_come_out_once(session: Session) -> None:
+    """O9: a child that is forked in a cell prints, and is gone; the cell ends once."""
+    code = """
+import os
+print('before')
+pid = os.fork()
+if pid == 0:
+    print('child', flush=True)
+else:
+    os.waitpid(pid, 0)
+    print('parent')
+"""
+    answer = session.ok(code)
+    assert sorted(answer.text().split()) == ["before", "child", "parent"]
+    assert session.ok("1 + 1").value == "2"
+
+
+def test_multiprocessing(session: Session) -> None:
+    """O9"""
+    code = """
+import multiprocessing
+def work(i):
+    print('worker', i, flush=True)
+    return i * i
+with multiprocessing.get_context('fork').Pool(2) as pool:
+    squares = pool.map(work, range(4))
+squares
+"""
+    answer = session.ok(code)
+    assert answer.value == "[0, 1, 4, 9]"
+    lines = sorted(answer.text("stdout").splitlines())
+    assert lines == [f"worker {i}" for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys; sys.stdout.close(); sys.stderr.close()",
+        "import os; os.close(1); os.close(2)",
+        "import sys; sys.stdout = sys.stderr = None",
+        "import sys; del sys.stdout",
+    ],
+)
+def test_a_closed_stdout_makes_no_flood(client: Wire, code: str) -> None:
+    """O6: the cell and the next ones end, and what comes of them is small."""
+    session = client.open()
+    session.execute(code)
+    for _ in range(3):
+        answer = session.execute("import os; print('x'); _ = os.system('echo hi')")
+        assert len(str(answer.events)) < 10_000
+    assert session.ask("restart_session").status == 0
+    assert session.ok("1 + 1").value == "2"
+    assert session.ask("close_session").status == 0
+
+
+def test_a_stream_that_was_replaced_is_the_persons_own(session: Session) -> None:
+    code = """
+import contextlib, io
+with contextlib.redirect_stdout(io.StringIO()) as held:
+    print('held')
+print('seen', repr(held.getvalue()))
+"""
+    assert session.ok(code).text() == "seen 'held\\n'\n"
+
+
+# ---- questions
+
+
+def test_questions_are_answered(client: Wire, session: Session) -> None:
+    """C4"""
+    code = """
+import getpass
+name = input('Name: ')
+word = getpass.getpass('Word: ')
+print(name, word)
+"""
+    cell = session.begin(code, allow_stdin=True)
+    asked = client.wait_for(cell, "input_request")
+    assert asked["prompt"] == "Name: "
+    assert not asked.get("password", False)
+    session.reply(cell, "Ada é")
+    while len(client.so_far(cell).of("input_request")) < 2:
+        client.step()
+    asked = client.so_far(cell).of("input_request")[-1]
+    assert (asked["prompt"], asked["password"]) == ("Word: ", True)
+    session.reply(cell, "s3cret")
+    assert client.finish(cell).text() == "Ada é s3cret\n"
+
+
+@pytest.mark.parametrize("code", ["input()", "import getpass; getpass.getpass()"])
+def test_a_question_that_nobody_answers_fails_at_once(session: Session, code: str) -> None:
+    """C4: clearly."""
+    answer = session.execute(code, allow_stdin=False)
+    assert answer.ending == (1, "error")
+    assert "input requests" in answer.of("error")[0]["evalue"]
+
+
+def test_what_is_printed_comes_before_the_question(client: Wire, session: Session) -> None:
+    """O1, C4"""
+    cell = session.begin("print('first', end='')\nx = input('?')", allow_stdin=True)
+    client.wait_for(cell, "input_request")
+    assert [event["type"] for event in client.so_far(cell).events] == ["chunk", "input_request"]
+    session.reply(cell, "")
+    assert client.finish(cell).ending == (0, "ok")
