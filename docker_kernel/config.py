@@ -40,11 +40,11 @@ class Settings(Configurable):
     """The settings of one kernel. Make it with `Settings.load`, which knows the order."""
 
     mode = CaselessStrEnum(
-        ["auto", "docker", "local", "attached"],
-        default_value="auto",
+        ["", "docker", "local", "attached"],
+        default_value="",
         help="Where code runs. docker: in a new container. attached: on a running server (see host "
-        "and port). local: on this machine, WITHOUT a container. auto: attached where a host or port "
-        "is given, else docker.",
+        "and port). local: on this machine, WITHOUT a container. Empty: attached where a host or "
+        "port is given, else docker.",
     ).tag(config=True)
     image = Unicode(
         "",
@@ -80,7 +80,8 @@ class Settings(Configurable):
     env = Dict(
         key_trait=Unicode(),
         value_trait=Unicode(),
-        help="Environment variables for the code, NAME=VALUE; in DOCKER_KERNEL_ENV {'NAME': 'VALUE'}.",
+        help="Environment variables for the code, NAME=VALUE; in DOCKER_KERNEL_ENV "
+        "{'NAME': 'VALUE'}.",
     ).tag(config=True)
     host = Unicode("", help="Where the running server is, for mode attached.").tag(config=True)
     port = Integer(0, help="The running server's port, for mode attached; 0 means 8000.").tag(
@@ -121,8 +122,8 @@ class Settings(Configurable):
             raise SettingError("a setting has a wrong value", str(exc), _HELP) from exc
 
     def resolved_mode(self) -> str:
-        """docker, local or attached: `mode`, with auto resolved."""
-        if self.mode == "auto":
+        """docker, local or attached: `mode`, or what the other settings ask for."""
+        if not self.mode:
             return "attached" if self.host or self.port else "docker"
         return str(self.mode)
 

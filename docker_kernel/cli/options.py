@@ -41,13 +41,10 @@ def given_settings(options: argparse.Namespace) -> list[str]:
 
 def _look(trait: TraitType[Any, Any]) -> dict[str, Any]:
     help_text = str(trait.help).replace("%", "%%")
-    if not isinstance(trait, (Dict, Enum)) and trait.default() not in ("", 0):
+    if not isinstance(trait, Dict) and trait.default() not in ("", 0):
         help_text += f" Default: {trait.default()}."
     if isinstance(trait, Enum):
-        return {
-            "help": f"{help_text} Default: {trait.default()}.",
-            "choices": list(trait.values or []),
-        }
+        return {"help": help_text, "choices": [value for value in trait.values or [] if value]}
     if isinstance(trait, Dict):
         return {"help": help_text, "action": "append", "metavar": "NAME=VALUE"}
     if isinstance(trait, Bool):
