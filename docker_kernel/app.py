@@ -87,6 +87,20 @@ class DockerKernelApp(IPKernelApp):
         if loop is not None:
             loop.add_callback_from_signal(self.kernel.interrupt_soon)
 
+    def start(self) -> None:
+        """Run until the kernel is shut down."""
+        try:
+            super().start()  # type: ignore[no-untyped-call]
+        finally:
+            # The end is under way: a second SIGTERM (Jupyter sends one where a shutdown takes its
+            # time) must not cut it short.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            # The control thread may still be saying that a shutdown is done. ipykernel's atexit
+            # handlers end the iopub thread first, and such a message would then wait for ever.
+            if self.control_thread is not None and self.control_thread.is_alive():
+                self.control_thread.stop()
+                self.control_thread.join()
+
     def close(self) -> None:
         """End the kernel's own threads before the channels."""
         if self.kernel is not None:

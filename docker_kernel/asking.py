@@ -62,7 +62,10 @@ class SessionKernel(Kernel):
                 client = await asyncio.wrap_future(self._launcher.opening)
             request = kind(client.new_id(), self._session_name, **keys)
             final = await self._call(client, request, self._asker())
-        except DockerKernelError as exc:
+        except Exception as exc:
+            # Whatever went wrong, a request gets an answer.
+            if not isinstance(exc, DockerKernelError):
+                self.log.exception("%s could not be asked", kind.TYPE)
             return {"status": "error", **outputs.error_of_exception(exc).content}
         lost = outputs.error_of_final(final)
         return {"status": "error", **lost.content} if lost else dict(final.result or {})

@@ -84,8 +84,9 @@ class DockerKernel(SessionKernel):
         asker = self._asker()
         header = asker.parent["header"]
         try:
-            client = await self._client(asker.parent)
-            self._tell_notes(asker.parent)
+            client = await self._client(asker.parent, silent)
+            if not silent:  # nobody would see them, and they are told only once
+                self._tell_notes(asker.parent)
             request = wire.Execute(
                 str(header.get("msg_id") or client.new_id())[: wire.MAX_ID_CHARS],
                 self._session_name,
@@ -102,25 +103,29 @@ class DockerKernel(SessionKernel):
             words = "interrupted while the sandbox was starting; the start goes on"
             error = outputs.error("KeyboardInterrupt", words, [f"KeyboardInterrupt: {words}"])
             return self._fail(error, asker.parent, silent)
-        except DockerKernelError as exc:
+        except Exception as exc:
+            # Whatever went wrong, a cell gets an answer: a frontend would wait for it for ever.
+            if not isinstance(exc, DockerKernelError):
+                self.log.exception("a cell could not be run")
             return self._fail(outputs.error_of_exception(exc), asker.parent, silent)
         finally:
             self._router.end_question()
         return self._reply(final, asker.parent, silent)
 
-    async def _client(self, parent: Content) -> Client:
+    async def _client(self, parent: Content, silent: bool) -> Client:
         """The client, at once or when the sandbox has started; ``parent`` shows progress."""
         session = self._launcher.session
         ready = session.ready if session else None
         if ready is not None:
             return ready
-        progress = asyncio.ensure_future(self._show_progress(parent))
+        progress = None if silent else asyncio.ensure_future(self._show_progress(parent))
         self._waiting = asyncio.wrap_future(self._launcher.open())
         try:
             client = await self._waiting
         finally:
             self._waiting = None
-            progress.cancel()
+            if progress is not None:
+                progress.cancel()
         if self._launcher.session is not None:
             self._count = int(self._launcher.session.info.get("execution_count") or 1)
         return client

@@ -6,6 +6,7 @@ This module imports nothing slow, so that the container starts while ipykernel i
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import threading
@@ -118,6 +119,7 @@ class Launcher:
         self._argv = argv
         self._ended = False
         self._lock = threading.Lock()
+        self._stopping = threading.Lock()
         self._handover: HandoverFile | None = None
         self.opening = in_thread(self.client, "start")
 
@@ -136,23 +138,29 @@ class Launcher:
         client = session.client()
         note = session.sandbox.handover()
         if note and self._handover is not None:
-            self._handover.write(note)
+            # Where the note can't be left, a restart takes a new container: no reason to fail.
+            with contextlib.suppress(OSError):
+                self._handover.write(note)
         return client
 
     def stop(self, restart: bool = False) -> None:
-        """End the container; or, for a restart, leave it to the next process where that can be."""
-        with self._lock:
-            ended, self._ended = self._ended, True
-            session = self.session
-        if ended or session is None:
-            return
-        if restart and session.sandbox.handover():
-            session.sandbox.leave()
-            return
-        session.close()
-        session.sandbox.stop()
-        if self._handover is not None:
-            self._handover.remove()
+        """End the container; or, for a restart, leave it to the next process where that can be.
+
+        Whoever asks a second time waits for the first: the process must not end before.
+        """
+        with self._stopping:
+            with self._lock:
+                ended, self._ended = self._ended, True
+                session = self.session
+            if ended or session is None:
+                return
+            if restart and session.sandbox.handover():
+                session.sandbox.leave()
+                return
+            session.close()
+            session.sandbox.stop()
+            if self._handover is not None:
+                self._handover.remove()
 
     def _make(self) -> Session:
         reader = SettingsReader()

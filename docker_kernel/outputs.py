@@ -95,9 +95,12 @@ def reply_of_error(output: Output, execution_count: int) -> Content:
     }
 
 
-def error_of_exception(exc: DockerKernelError) -> Output:
+def error_of_exception(exc: Exception) -> Output:
     """What the person sees where the sandbox failed: the text with its remedy, no traceback."""
-    return error(type(exc).__name__, exc.what, [str(exc)])
+    name = type(exc).__name__
+    if isinstance(exc, DockerKernelError):
+        return error(name, exc.what, [str(exc)])
+    return error(name, str(exc), [f"{name}: {exc}"])
 
 
 def error_of_final(final: wire.Final) -> Output | None:

@@ -136,12 +136,12 @@ def _hash(files: list[_File]) -> Any:
 
 def fill_script() -> bytes:
     """The program that unpacks and compiles `archive` in a container."""
-    return (_server_package() / "fill.py").read_bytes()
+    return (server_package() / "fill.py").read_bytes()
 
 
 def entry_script() -> Path:
     """The file tcp_server.py, which starts the server."""
-    package = _server_package()
+    package = server_package()
     # In the source tree it lies beside the package; in a wheel inside it, or it would be a
     # top-level module of site-packages.
     for folder in (package.parent, package):
@@ -238,7 +238,7 @@ def _description(distributions: list[Distribution]) -> str:
 
 def _server_files() -> list[_File]:
     """The server's files, sorted by their names in the volume."""
-    package = _server_package()
+    package = server_package()
     found = [_File(ENTRY, entry_script())]
     for path in package.rglob("*.py"):
         if path.name != ENTRY:
@@ -289,7 +289,8 @@ def _is_lent(name: str) -> bool:
     return not (outside or skipped or "__pycache__" in parts)
 
 
-def _server_package() -> Path:
+def server_package() -> Path:
+    """The folder of the package docker_kernel_server."""
     return Path(messages.__file__).parent
 
 

@@ -110,6 +110,12 @@ class Kernel:
         assert provisioner.pid is not None
         return provisioner.pid
 
+    def has_ended(self) -> bool:
+        """Whether the kernel's process has ended, also where nobody has waited for it yet."""
+        provisioner = self.manager.provisioner
+        assert isinstance(provisioner, LocalProvisioner)
+        return provisioner.process is None or provisioner.process.poll() is not None
+
     def run(
         self,
         code: str,

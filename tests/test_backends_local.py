@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from docker_kernel import runtime
-from docker_kernel.backends import Endpoint, make_backend
+from docker_kernel.backends import Endpoint, local, make_backend
 from docker_kernel.backends.local import LocalBackend, allowed_environment
 from docker_kernel.client import Client
 from docker_kernel.config import Settings
@@ -127,11 +128,23 @@ def test_a_server_that_dies_is_explained(make: Callable[..., LocalBackend]) -> N
     assert "SIGKILL" in backend.postmortem()
 
 
+def test_it_works_where_the_package_is_installed(
+    make: Callable[..., LocalBackend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a wheel: the program lies inside the package, and the package in site-packages.
+    package = tmp_path / "site-packages" / "docker_kernel_server"
+    shutil.copytree(runtime.server_package(), package)
+    shutil.copy(runtime.entry_script(), package)
+    monkeypatch.setattr(runtime, "server_package", lambda: package)
+    endpoint = make().start(Deadline(30), print)
+    assert run(endpoint, "found = 5") == 5
+
+
 @pytest.fixture
 def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A program that is started in the server's place."""
     path = tmp_path / "program.py"
-    monkeypatch.setattr(runtime, "entry_script", lambda: path)
+    monkeypatch.setattr(local, "_program", lambda: [str(path)])
     return path
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from system import wait_until
 from wire import PATIENCE, Raw, Server, Wire, gone
 
 
@@ -279,3 +281,50 @@ def test_commands_run_beside_each_other(client: Wire, tmp_path: Path) -> None:
     client.wait_for_text(first, "on")
     assert client.run(f"echo through > {gate}").status == 0
     assert client.finish(first).text() == "on\nthrough\n"
+
+
+def test_a_background_child_goes_on_when_the_client_reads_on(client: Wire) -> None:
+    """P9: also after the command that started it has ended."""
+    count = 1_500_000
+    command = f"seq {count} & echo pid $!"
+    name = client.begin("run", command=command)
+    client.wait_for_text(name, "pid ")
+    text = client.finish(name).text()
+    pid = int(text.split("pid ")[1].split()[0])
+    stalled(pid)
+    lines = text.count("\n")
+    while lines < count + 1:
+        lines += client.receive()["data"].count("\n")
+
+
+def stalled(pid: int) -> None:
+    """Wait until a process writes no more."""
+    seen = [-1, -2, -3]
+
+    def still() -> bool:
+        seen.pop(0)
+        try:
+            text = Path(f"/proc/{pid}/io").read_text()
+            seen.append(int(text.split("wchar: ")[1].split()[0]))
+        except (OSError, IndexError):
+            return True
+        return len(set(seen)) == 1
+
+    assert wait_until(still, PATIENCE)
+
+
+def test_a_command_without_descriptors_is_refused(tmp_path: Path) -> None:
+    """Fixed point 5 of the wire: it gets its final, and the next one runs."""
+    with Server(tmp_path) as server, server.connect() as client:
+        pid = server.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        client.open()
+        opened = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (opened, before[1]))
+        assert client.run("true").reason == "refused"
+        with Raw(server.port) as raw:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (opened + 1, before[1]))
+            assert raw.run(b"true").reason == "refused"
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        assert client.run("true").ending == (0, "ok")
+        assert "never retrieved" not in server.log()

@@ -104,6 +104,21 @@ def test_a_silent_cell_says_and_counts_nothing(kernel: Kernel) -> None:
     assert kernel.run("1").reply["content"]["execution_count"] == before + 2
 
 
+def test_a_request_that_makes_no_sense_gets_an_answer(kernel: Kernel) -> None:
+    channel = kernel.client.shell_channel
+    for kind, content in [
+        ("execute_request", {"code": 5, "silent": False}),
+        ("complete_request", {"code": 5, "cursor_pos": 0}),
+    ]:
+        message = kernel.client.session.msg(kind, content)
+        channel.send(message)
+        reply = kernel.client.get_shell_msg(timeout=30)
+        assert reply["parent_header"]["msg_id"] == message["header"]["msg_id"]
+        assert reply["content"]["status"] == "error"
+        assert "must be str" in reply["content"]["evalue"]
+    assert kernel.run("'alive'").result == "'alive'"
+
+
 def test_an_error_and_the_next_cell(kernel: Kernel) -> None:
     cell = kernel.run("def f():\n    return 1 / 0\nf()")
     assert cell.status == "error"
@@ -366,6 +381,14 @@ def test_restart_drops_variables(kernel: Kernel) -> None:
     assert cell.reply["content"]["execution_count"] == 1
 
 
+def test_a_shutdown_waits_for_nothing(tmp_path: Path) -> None:
+    # The shutdown's last message and the end of the iopub thread raced: some of many hung.
+    for _ in range(10):
+        with Kernel("--memory=lots", folder=tmp_path) as kernel:
+            kernel.client.shutdown()
+            assert wait_until(kernel.has_ended, 30)
+
+
 # ---- when there is no server -------------------------------------------------------------------
 
 
@@ -383,8 +406,11 @@ def test_each_cell_tries_again(tmp_path: Path, free_port: int) -> None:
         lost = kernel.run("3")
         assert lost.status == "error"
         with Server(tmp_path / "connection", port=free_port):
+            silent = kernel.run("4", silent=True)
+            assert (silent.status, silent.text("stderr")) == ("ok", "")
             again = kernel.run("4")
             assert again.result == "4"
+            # What the silent cell could not show wasn't lost.
             assert "reset" in again.text("stderr")
 
 

@@ -103,6 +103,11 @@ def test_an_error_of_ours_has_its_remedy_and_no_host_traceback() -> None:
     assert reply["execution_count"] == 4
 
 
+def test_another_error_is_told_by_name() -> None:
+    output = outputs.error_of_exception(OSError("disk full"))
+    assert output.content["traceback"] == ["OSError: disk full"]
+
+
 @pytest.mark.parametrize(
     ("mime", "data", "line"),
     [

@@ -112,7 +112,7 @@ def test_a_changed_server_gets_another_volume_and_the_packages_keep_theirs(
 ) -> None:
     copy = tmp_path / "container"
     shutil.copytree("container", copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(runtime, "_server_package", lambda: copy / "docker_kernel_server")
+    monkeypatch.setattr(runtime, "server_package", lambda: copy / "docker_kernel_server")
     before = runtime.parts()
     assert runtime.parts() == before
     with (copy / "docker_kernel_server" / "limits.py").open("a") as file:

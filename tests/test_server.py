@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -573,3 +574,35 @@ def test_the_server_needs_only_the_standard_library(tmp_path: Path) -> None:
     with Server(tmp_path) as server:
         maps = Path(f"/proc/{server.process.pid}/cmdline").read_bytes().split(b"\0")
         assert maps[:3] == [sys.executable.encode(), b"-I", b"-S"]
+
+
+def test_a_client_that_asks_and_never_reads_has_to_wait(server: Server) -> None:
+    """P9, fixed point 7 of the wire: answers that nobody reads have a bound."""
+    line = json.dumps({"type": "no-such", "id": "x" * 200}).encode() + b"\n"
+    with server.connect() as client:
+        client.sock.settimeout(2)
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            while sent < 400_000 * len(line):
+                sent += client.sock.send(line * 1000)
+        assert sent < 400_000 * len(line)
+        client.sock.settimeout(PATIENCE)
+        for _ in range(sent // len(line)):
+            assert client.receive()["reason"] == "refused"
+
+
+def test_too_many_waiting_requests_are_refused(server: Server) -> None:
+    """Fixed point 5 of the wire: those get their final as well."""
+    with server.connect() as client:
+        session = client.open()
+        session.begin("input()", allow_stdin=True)
+        lines = [
+            {"type": "is_complete", "id": f"r{i}", "session": session.name, "code": "1"}
+            for i in range(10_000)
+        ]
+        client.sock.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        events = [client.receive() for _ in range(2)]
+        final = next(event for event in events if event["type"] == "final")
+        assert (final["id"], final["reason"]) == ("r9999", "refused")
+        with server.connect() as second:
+            assert second.open(session.name).ask("close_session").status == 0

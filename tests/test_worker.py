@@ -305,3 +305,97 @@ def test_what_is_printed_comes_before_the_question(client: Wire, session: Sessio
     assert [event["type"] for event in client.so_far(cell).events] == ["chunk", "input_request"]
     session.reply(cell, "")
     assert client.finish(cell).ending == (0, "ok")
+
+
+def test_a_descriptor_that_was_closed_is_the_cells_own(session: Session) -> None:
+    """O6: the next cell's children have a stdout again."""
+    session.ok("import os, subprocess; os.close(1); os.close(0)")
+    for _ in range(2):
+        answer = session.ok("subprocess.run(['sh', '-c', 'echo out; echo err >&2']).returncode")
+        assert (answer.text("stdout"), answer.text("stderr")) == ("out\n", "err\n")
+        assert answer.value == "0"
+
+
+def test_children_get_nothing_of_the_wire(session: Session) -> None:
+    session.ok("import os; os.system('ls -l /proc/self/fd > fds'); seen = open('fds').read()")
+    assert session.ok("'socket:' in seen, 'pipe:' in seen").value == "(False, True)"
+
+
+def test_a_cell_that_closes_the_wire_ends(client: Wire, session: Session) -> None:
+    """C5: nobody could reach it any more."""
+    waiting = [session.begin("import os, time; os.closerange(3, 1000); time.sleep(1000)")]
+    waiting.append(session.begin("1"))
+    for name in waiting:
+        assert client.finish(name).reason == "died"
+    assert session.ok("1 + 1").value == "2"
+
+
+GARBAGE = """
+import os, stat
+lines = b'\\n[]\\n{"type": []}\\n{"type": "final"}\\n{"type": "ready", "info": 1}\\n'
+lines += bytes(range(128, 256))
+for fd in range(3, 64):
+    try:
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            os.write(fd, lines + b'\\n')
+    except OSError:
+        pass
+"""
+
+
+def test_garbage_on_the_wire_costs_nothing_else(server: Server, session: Session) -> None:
+    """P3"""
+    session.ok(GARBAGE)
+    assert session.ok("1 + 1").value == "2"
+    assert "Exception in callback" not in server.log()
+
+
+DEEP = """
+deep = []
+for i in range(100_000):
+    deep = [deep]
+class Deep:
+    def _repr_mimebundle_(self, **kwargs):
+        return {"text/plain": "deep", "application/json": deep}
+"""
+
+
+def test_a_reply_that_is_nested_too_deeply_is_an_error(session: Session) -> None:
+    """Fixed point 5 of the wire."""
+    session.ok(DEEP)
+    answer = session.execute("1", user_expressions={"x": "Deep()"})
+    assert answer.final
+    assert session.ok("'deep' in globals()").value == "True"
+
+
+ALARM = """
+import signal
+signal.signal(signal.SIGALRM, lambda *args: print("ding"))
+signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+for i in range(100):
+    print("x" * 300_000)
+signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+
+
+def test_a_signals_handler_may_print(server: Server, session: Session) -> None:
+    """O1: also where it comes in the middle of what leaves."""
+    before = server.log()
+    text = session.ok(ALARM).text()
+    assert text.count("x") == 30_000_000
+    assert "ding" in text
+    assert server.log() == before
+
+
+def test_a_task_group_after_an_interrupt(client: Wire, session: Session) -> None:
+    """C3: an interrupt is of one cell."""
+    if sys.version_info < (3, 11) or session.opened.result["shell"] == "plain":
+        pytest.skip("there is no TaskGroup")
+    cell = session.begin("import asyncio; print('go'); await asyncio.sleep(1000)")
+    client.wait_for_text(cell, "go")
+    session.interrupt()
+    assert client.finish(cell).reason == "interrupt"
+    code = "async def fail(): 1 / 0\n"
+    code += "try:\n    async with asyncio.TaskGroup() as group: group.create_task(fail())\n"
+    code += "except* ZeroDivisionError: print('caught')"
+    assert session.ok(code).text() == "caught\n"

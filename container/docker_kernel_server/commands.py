@@ -56,6 +56,9 @@ class Command:
                 self._begin_ladder()
             try:
                 code = await process.wait()
+            except asyncio.CancelledError:  # the server stops
+                self.kill()
+                raise
             finally:
                 if timer is not None:
                     timer.cancel()
@@ -100,13 +103,12 @@ class Command:
         return bool(self._pipes)
 
     async def _start(self, stack: contextlib.ExitStack) -> asyncio.subprocess.Process:
-        writers = [self._open_pipe("stdout", stack)]
-        writers.append(writers[0] if self._merged else self._open_pipe("stderr", stack))
-        stdin = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         if not all(isinstance(value, str) for value in self._request.env.values()):
-            self.close()
             raise RequestRefused("the command could not be started: 'env' must hold strings")
         try:
+            writers = [self._open_pipe("stdout", stack)]
+            writers.append(writers[0] if self._merged else self._open_pipe("stderr", stack))
+            stdin = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
             stdin.write(self._request.stdin.encode("utf-8", "surrogateescape"))
             stdin.seek(0)
             self._process = await asyncio.create_subprocess_exec(

@@ -6,6 +6,7 @@ Nothing here waits for a session or a client: answers come by callback.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import TYPE_CHECKING, Coroutine, Dict, List, Optional, Sequence, Set, Union, cast
 
 from .commands import Command
@@ -40,6 +41,9 @@ MAX_REQUESTS = 10_000
 WRITE_HIGH_WATER_BYTES = 4 * 1024 * 1024
 """Past this the sessions and commands behind a connection wait for its client."""
 
+MAX_UNREAD_BYTES = 32 * 1024 * 1024
+"""Past this no further request is read from a client that doesn't read its answers."""
+
 MAX_RAW_RESULT_CHARS = 64 * 1024 * 1024
 """The most of a raw command's output that its final repeats; the chunks have all of it."""
 
@@ -55,6 +59,8 @@ class Connection(asyncio.Protocol, Sink):
         self._deadline: Optional[asyncio.TimerHandle] = None
         self._waiting: Set[str] = set()
         self._commands: Dict[str, Command] = {}
+        # Those that have ended as well, while a background child of theirs holds a pipe.
+        self._talkers: "weakref.WeakSet[Command]" = weakref.WeakSet()
         self._raw: List[RawCommand] = []
         self._raw_task: "Optional[asyncio.Task[None]]" = None
         self._tasks: "Set[asyncio.Task[None]]" = set()
@@ -99,6 +105,7 @@ class Connection(asyncio.Protocol, Sink):
             session.detach()
         for command in self._commands.values():
             command.stop("closed")
+        for command in list(self._talkers):
             command.resume()
         self._server.dismiss(self)
 
@@ -108,9 +115,11 @@ class Connection(asyncio.Protocol, Sink):
 
     def resume_writing(self) -> None:
         self.blocked = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
         for session in self._server.sessions.of(self):
             session.resume()
-        for command in self._commands.values():
+        for command in list(self._talkers):
             command.resume()
 
     # -- what others call
@@ -119,6 +128,8 @@ class Connection(asyncio.Protocol, Sink):
         """Send a line; after the end it goes nowhere."""
         if self._transport is not None:
             self._transport.write(line)
+            if self.blocked and self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+                self._transport.pause_reading()
 
     def finish(self, why: str) -> None:
         """Answer everything that waits: the server stops."""
@@ -152,10 +163,11 @@ class Connection(asyncio.Protocol, Sink):
             text = f"a request with the id {request.id!r} is still running"
             self.send(encode(Fault("", RequestRefused.code, text)))
             return
+        full = len(self._waiting) >= MAX_REQUESTS
+        self._waiting.add(request.id)
         try:
-            if len(self._waiting) >= MAX_REQUESTS:
+            if full:
                 raise RequestRefused(f"{MAX_REQUESTS} requests wait already")
-            self._waiting.add(request.id)
             if isinstance(request, SessionRequest):
                 self._server.sessions.handle(request, self._answer, self)
             elif isinstance(request, Run):
@@ -193,6 +205,7 @@ class Connection(asyncio.Protocol, Sink):
 
     async def _run(self, name: str, command: Command) -> Final:
         self._commands[name] = command
+        self._talkers.add(command)
         try:
             return await self._server.commands.run(command)
         finally:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import threading
+from types import CodeType, FrameType
 from typing import Any, Iterator, Optional, Set
 
 NUDGE_SECONDS = 0.05
@@ -27,13 +29,15 @@ class Interrupts:
         self._running: Optional[str] = None
         self._doomed: Set[str] = set()
         self.task: Optional[asyncio.Task[Any]] = None
+        self.code: Optional[CodeType] = None
+        """What runs the person's code; KeyboardInterrupt is raised inside of it alone."""
         self.came = False
         signal.signal(signal.SIGINT, self._on_signal)
 
     @contextlib.contextmanager
     def running(self, cell: str) -> Iterator[None]:
         """While the person's code runs. KeyboardInterrupt if it was doomed before it began."""
-        self.came = False
+        self.came = self._waiting = False
         self._running = cell
         try:
             if cell in self._doomed:
@@ -54,7 +58,8 @@ class Interrupts:
         else:
             timer = threading.Timer(NUDGE_SECONDS, self._nudge, (cell,))
             timer.daemon = True
-            timer.start()
+            with contextlib.suppress(RuntimeError):  # there can be no further thread
+                timer.start()
 
     def _nudge(self, cell: str) -> None:
         # A signal that came just before the main thread went to wait for a lock has only set a flag
@@ -81,11 +86,21 @@ class Interrupts:
             self._act()
 
     def _act(self) -> None:
-        if self._running is None:
+        if self._running is None or self.task is None:
             return
-        self.came = True
-        if asyncio.current_task(self._loop) is not None:
-            raise KeyboardInterrupt
-        # The cell awaits, and so no code of it is there to raise in.
-        if self.task is not None:
+        current = asyncio.current_task(self._loop)
+        if current is None:
+            # The cell awaits, and so no code of it is there to raise in.
+            self.came = True
             self._loop.call_soon_threadsafe(self.task.cancel)
+        elif current is not self.task or self._is_in_cell():
+            self.came = True
+            raise KeyboardInterrupt
+        # Else it came on the way into the cell, and `_nudge` repeats it, or on the way out.
+
+    def _is_in_cell(self) -> bool:
+        """Whether what is raised here comes up in the shell, which can deal with it."""
+        frame: Optional[FrameType] = sys._getframe()  # noqa: SLF001 - there is no other way
+        while frame is not None and frame.f_code is not self.code:
+            frame = frame.f_back
+        return frame is not None

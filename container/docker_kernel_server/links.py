@@ -23,7 +23,7 @@ MAX_LINGERING_PIPES = 256
 FD_BYTES = array.array("i").itemsize
 MAX_CELL_BYTES = 4096
 
-OnExit = Callable[[int], None]
+OnExit = Callable[["WorkerLink", int], None]
 OnLine = Callable[[bytes], None]
 OnText = Callable[[str, str, str], None]
 
@@ -43,27 +43,27 @@ class ZygoteLink:
         self._socket = ours
         self._channel = Channel(ours, self._on_data)
         self._lines = LineSplitter()
-        self._asked: Deque[Tuple["asyncio.Future[int]", OnExit]] = deque()
-        self._watched: Dict[int, OnExit] = {}
+        self._asked: Deque[Tuple["asyncio.Future[None]", WorkerLink]] = deque()
+        self._watched: Dict[int, WorkerLink] = {}
         self._on_end = on_end
 
     async def fork(
-        self, name: str, wire: socket.socket, pipes: socket.socket, on_exit: OnExit
-    ) -> int:
-        """Fork a worker with these two sockets; return its pid.
+        self, name: str, wire: socket.socket, pipes: socket.socket, link: "WorkerLink"
+    ) -> None:
+        """Fork a worker with these two sockets, whose other ends are ``link``.
 
-        ``on_exit`` gets its wait status. ConnectionError where the zygote is gone.
+        ConnectionError where the zygote is gone, OSError where there can be no further process.
         """
-        forked: "asyncio.Future[int]" = asyncio.get_running_loop().create_future()
+        forked: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()
         rights = array.array("i", [wire.fileno(), pipes.fileno()])
         line = json.dumps({"fork": name}).encode("ascii") + b"\n"
-        self._asked.append((forked, on_exit))
+        self._asked.append((forked, link))
         try:
             # A request is far smaller than a socket's buffer, and each waits for its answer.
             self._socket.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         except OSError:  # it has died, and we haven't read its end yet
             self._ended()
-        return await forked
+        await forked
 
     def close(self) -> None:
         """End the zygote, and with it every worker."""
@@ -82,13 +82,19 @@ class ZygoteLink:
                 self._on_message(json.loads(line))
 
     def _on_message(self, message: Dict[str, Any]) -> None:
+        if "exited" in message:
+            link = self._watched.pop(message["exited"])
+            link.on_exit(link, message["status"])
+            return
+        forked, link = self._asked.popleft()
         if "forked" in message:
-            forked, on_exit = self._asked.popleft()
-            self._watched[message["pid"]] = on_exit
+            # Before anything else is told of it: its end may come in the same breath.
+            link.pid = message["pid"]
+            self._watched[link.pid] = link
             if not forked.done():
-                forked.set_result(message["pid"])
-        else:
-            self._watched.pop(message["exited"])(message["status"])
+                forked.set_result(None)
+        elif not forked.done():
+            forked.set_exception(OSError(message["failed"]))
 
     def _ended(self) -> None:
         """The zygote died: nobody would tell of the workers' ends, so they end as well."""
@@ -97,9 +103,9 @@ class ZygoteLink:
             forked, _ = self._asked.popleft()
             if not forked.done():
                 forked.set_exception(ConnectionError("the process that starts sessions has ended"))
-        for on_exit in list(self._watched.values()):
-            on_exit(signal.SIGKILL)
-        self._watched.clear()
+        watched, self._watched = self._watched, {}
+        for link in watched.values():
+            link.on_exit(link, signal.SIGKILL)
         self._on_end()
 
 
@@ -107,14 +113,21 @@ class WorkerLink:
     """The wire of one worker, and the pipes of its cells. Owns the sockets and the pipes.
 
     ``on_line`` gets each line of the worker, ``on_text`` (cell, stream, text) what came through a
-    cell's pipes. What was in the pipes when a line came is told before the line.
+    cell's pipes. What was in the pipes when a line came is told before the line. ``on_exit`` gets
+    the link and the wait status at the worker's end.
     """
 
     def __init__(
-        self, wire: socket.socket, pipes: socket.socket, on_line: OnLine, on_text: OnText
+        self,
+        wire: socket.socket,
+        pipes: socket.socket,
+        on_line: OnLine,
+        on_text: OnText,
+        on_exit: OnExit,
     ) -> None:
         pipes.setblocking(False)
         self.pid = 0
+        self.on_exit = on_exit
         self._on_line = on_line
         self._on_text = on_text
         self._lines = LineSplitter()
@@ -135,8 +148,14 @@ class WorkerLink:
 
     def signal_group(self, number: int) -> None:
         """Signal what is left of the worker's group when the worker itself has ended."""
-        with contextlib.suppress(OSError):
-            os.killpg(self.pid, number)
+        if self.pid:
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, number)
+
+    @property
+    def lingers(self) -> bool:
+        """Whether a process still holds a pipe."""
+        return bool(self._pipes)
 
     def pause(self) -> None:
         """Stop reading: the worker has to wait when it writes."""
@@ -175,6 +194,9 @@ class WorkerLink:
             pipe.close()
 
     def _on_data(self, data: bytes) -> None:
+        if not data:
+            # It has ended, or its code has closed the wire: nobody could reach it any more.
+            self.signal_group(signal.SIGKILL)
         for line in self._lines.feed(data):
             if isinstance(line, bytes):
                 self.drain_pipes()
@@ -184,7 +206,7 @@ class WorkerLink:
         while self._pipes_socket is not None:
             try:
                 name, ancillary, _, _ = self._pipes_socket.recvmsg(
-                    MAX_CELL_BYTES, socket.CMSG_SPACE(2 * FD_BYTES)
+                    MAX_CELL_BYTES, socket.CMSG_SPACE(2 * FD_BYTES), socket.MSG_CMSG_CLOEXEC
                 )
             except OSError:
                 return
@@ -213,6 +235,8 @@ class WorkerLink:
 
 def kill_group(pid: int, number: int) -> None:
     """Signal a worker's process group, or the worker alone where it has no group yet."""
+    if not pid:  # that would be our own group
+        return
     with contextlib.suppress(OSError):
         try:
             os.killpg(pid, number)

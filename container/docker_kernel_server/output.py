@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, Dict, List, Tuple
+from collections import deque
+from typing import Any, Deque, Dict, List, Tuple
 
 from .errors import BadMessage
 from .framing import MAX_LINE_BYTES, dump_line
@@ -35,6 +36,8 @@ class Output:
 
     def __init__(self, wire: socket.socket, interrupts: Interrupts) -> None:
         self._wire = wire
+        self._out: Deque[memoryview] = deque()
+        self._sending = False
         self._interrupts = interrupts
         # Re-entrant: the garbage collector may close a comm, and so emit, in the middle of an emit.
         self._lock = threading.RLock()
@@ -107,7 +110,7 @@ class Output:
         line = _line({"type": kind, "id": cell, **content})
         with self._interrupts, self._lock:
             self._flush()
-            self._wire.sendall(line)
+            self._send(line)
 
     def flush(self) -> None:
         """Send the text that waits."""
@@ -120,15 +123,31 @@ class Output:
     def _flush(self) -> None:
         if not self._texts:
             return
-        text = "".join(self._texts)
-        self._texts.clear()
+        texts, self._texts = self._texts, []
+        text = "".join(texts)
         self._size = 0
         stream, cell = self._key
         for start in range(0, len(text), MAX_CHUNK_CHARS):
             data = text[start : start + MAX_CHUNK_CHARS]
             chunk = {"type": "chunk", "id": cell, "stream": stream, "data": data}
-            self._wire.sendall(dump_line(chunk))
+            self._send(dump_line(chunk))
         self._sent = time.monotonic()
+
+    def _send(self, line: bytes) -> None:
+        # A handler of a signal may run in the middle of this. What it prints comes after the line.
+        self._out.append(memoryview(line))
+        if self._sending:
+            return
+        self._sending = True
+        try:
+            while self._out:
+                sent = self._wire.send(self._out[0])
+                if sent < len(self._out[0]):
+                    self._out[0] = self._out[0][sent:]
+                else:
+                    self._out.popleft()
+        finally:
+            self._sending = False
 
     def _schedule(self) -> None:
         self._due.set()

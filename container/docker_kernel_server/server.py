@@ -75,6 +75,7 @@ class Server:
             self.commands.close()
             await self.sessions.close()
             for connection in list(self.connections):
+                connection.finish("the server stops")
                 connection.close()
 
     def stop(self) -> None:

@@ -62,7 +62,13 @@ TIMEOUT_GRACE_SECONDS = 2.0
 INTERRUPT_PATIENCE_SECONDS = 2.0
 """From here on a further interrupt of the same cell kills its process."""
 
+STOP_SECONDS = 2.0
+"""How long the sessions may take to end when the server stops; then they are killed."""
+
 MAX_SESSIONS = 1000
+
+MAX_LINGERING_WORKERS = 16
+"""Ended workers of a session whose background processes go on to print; the oldest is cut off."""
 
 EVENTS = frozenset(
     event.TYPE
@@ -124,6 +130,7 @@ class Session:
         self.info: Json = {}
         self._sessions = sessions
         self._link: Optional[WorkerLink] = None
+        self._lingering: List[WorkerLink] = []
         self._task: "Optional[asyncio.Task[None]]" = None
         self._ready: "asyncio.Future[Json]"
         self._exited: "asyncio.Future[None]"
@@ -138,6 +145,8 @@ class Session:
     def open(self, request: Request, answer: Answer, sink: Sink) -> None:
         """Send the session's events to ``sink`` from now on; start it where there is none yet."""
         self.sink = sink
+        # The worker may wait for the client before, who doesn't read.
+        self.resume()
         if self._link is not None and self._task is None:
             answer(Final(request.id, 0, result={"new": False, **self.info}))
         else:
@@ -145,10 +154,12 @@ class Session:
 
     def restart(self, request: Request, answer: Answer) -> None:
         """A fresh worker under the same name."""
+        self._drop_backlog("the session was restarted")
         self._change(self._restart_for(request, answer))
 
     def end(self, request: Request, answer: Answer) -> None:
         """No worker any more; the last thing that is asked of a session."""
+        self._drop_backlog("the session was closed")
         self._change(self._close_for(request, answer))
 
     def submit(self, request: Request, answer: Answer) -> None:
@@ -158,7 +169,9 @@ class Session:
         item = self._pending[request.id] = Pending(request, answer, time.monotonic())
         if self._link is None or self._task is not None:
             self._backlog.append(request)
-            self._change(self._start())
+            # A change that is under way sends the backlog at its end.
+            if self._task is None:
+                self._change(self._start())
         else:
             self._forward(item)
 
@@ -202,13 +215,17 @@ class Session:
 
     def resume(self) -> None:
         """The client reads again."""
-        if self._link is not None:
-            self._link.resume()
+        for link in self._links():
+            link.resume()
 
     def detach(self) -> None:
         """The connection is gone. The code goes on."""
         self.sink = None
         self.resume()
+
+    def _links(self) -> List[WorkerLink]:
+        """Whatever may bring output."""
+        return [*self._lingering, *([self._link] if self._link is not None else [])]
 
     # -- start and end
 
@@ -242,6 +259,7 @@ class Session:
 
     async def _close_for(self, request: Request, answer: Answer) -> None:
         await self._stop("the session was closed")
+        self.detach()
         answer(Final(request.id, 0))
 
     async def _start(self) -> None:
@@ -255,11 +273,11 @@ class Session:
             except ConnectionError:
                 # The zygote has died since it was last used; now there is a fresh one.
                 await asyncio.wait_for(self._launch(), START_SECONDS)
-        except (OSError, RequestRefused) as exc:
-            self._failure = f"the session could not be started: {exc}"
-        except asyncio.TimeoutError:
+        except asyncio.TimeoutError:  # since Python 3.11 this is an OSError
             self._failure = f"the session was not ready after {START_SECONDS:.0f} s"
             await self._stop(self._failure)
+        except (OSError, RequestRefused) as exc:
+            self._failure = f"the session could not be started: {exc}"
 
     async def _launch(self) -> None:
         zygote = self._sessions.zygote()
@@ -268,19 +286,20 @@ class Session:
         self._stopping = False
         wire, their_wire = socket.socketpair()
         pipes, their_pipes = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        link = WorkerLink(wire, pipes, self._on_line, self._on_text)
+        link = self._link = WorkerLink(wire, pipes, self._on_line, self._on_text, self._on_exit)
         try:
             with their_wire, their_pipes:
-                on_exit = functools.partial(self._on_exit, link)
-                link.pid = await zygote.fork(self.name, their_wire, their_pipes, on_exit)
+                await zygote.fork(self.name, their_wire, their_pipes, link)
         except BaseException:
+            # A worker that is forked yet finds its wire closed, and ends.
+            self._link = None
             link.close()
             raise
-        self._link = link
         self.info = {**await self._ready, "pid": link.pid}
 
     async def _stop(self, why: str) -> None:
         """End the worker, politely where it is idle, and answer what it was asked."""
+        self._lost = ""
         link = self._link
         if link is None:
             return
@@ -306,17 +325,28 @@ class Session:
             if item is None:
                 continue
             if self._link is None:
-                failed = Final(request.id, 1, "refused", self._failure, code=RequestRefused.code)
+                why = self._failure or self._lost
+                failed = Final(request.id, 1, "refused", why, code=RequestRefused.code)
                 self._finish(item, failed)
             else:
                 self._forward(item)
+
+    def _drop_backlog(self, why: str) -> None:
+        """Answer what waits for a start; what comes from now on is for the next worker."""
+        backlog, self._backlog = self._backlog, []
+        for request in backlog:
+            self._finish(self._pending[request.id], Final(request.id, 1, "closed", why))
 
     def _on_exit(self, link: WorkerLink, status: int) -> None:
         link.end()
         # What the worker started in its own group ends with it.
         link.signal_group(signal.SIGKILL)
-        if self._link is link:
-            self._link = None
+        self._lingering = [item for item in [*self._lingering, link] if item.lingers]
+        if len(self._lingering) > MAX_LINGERING_WORKERS:
+            self._lingering.pop(0).close()
+        if self._link is not link:  # its start took too long, and was given up
+            return
+        self._link = None
         if not self._ready.done():
             self._ready.set_exception(RequestRefused(f"its process {_ending(status)}"))
         elif not self._stopping:
@@ -396,8 +426,9 @@ class Session:
         if self.sink is None:
             return
         self.sink.send(line)
-        if self.sink.blocked and self._link is not None:
-            self._link.pause()
+        if self.sink.blocked:
+            for link in self._links():
+                link.pause()
 
     def _on_line(self, line: bytes) -> None:
         try:
@@ -407,7 +438,7 @@ class Session:
                 self._ready.set_result(event["info"])
             elif kind == "final":
                 self._on_final(parse_event(event))
-            elif kind in EVENTS:
+            elif isinstance(kind, str) and kind in EVENTS:
                 self._send(line + b"\n")
         except (ProtocolError, KeyError) as exc:
             # The person's code has written to the worker's wire. It harms nobody but its own cell.
@@ -486,13 +517,14 @@ class Sessions:
 
     async def close(self) -> None:
         """End every session, and the zygote."""
-        waits = []
+        waits: "List[asyncio.Future[Final]]" = []
         for session in self._sessions.values():
             ended: "asyncio.Future[Final]" = asyncio.get_running_loop().create_future()
             session.end(CloseSession("close", session.name), ended.set_result)
             waits.append(ended)
         self._sessions.clear()
-        await asyncio.gather(*waits)
+        if waits:  # not for ever: one may still be waiting for its start
+            await asyncio.wait(waits, timeout=STOP_SECONDS)
         if self._zygote is not None:
             self._zygote.close()
             self._zygote = None

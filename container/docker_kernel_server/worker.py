@@ -19,6 +19,7 @@ import getpass
 import os
 import platform
 import queue
+import select
 import signal
 import socket
 import sys
@@ -50,6 +51,9 @@ from .packages import Choice
 from .shells import Console, Reply, Shell
 
 READ_BYTES = 256 * 1024
+
+WIRE_CHECK_SECONDS = 1
+"""How soon a worker notices that its own code has closed its wire."""
 
 END_OF_INPUT = "\x04"
 """What a frontend answers where the person typed Ctrl-D."""
@@ -85,6 +89,7 @@ class Worker(Console):
         self._open_pipes("")
         install_streams(self._output)
         self._shell, note = _make_shell(self, choice)
+        self._interrupts.code = type(self._shell).execute.__code__
         self._notes = [text for text in (choice.note, note) if text]
         builtins.input = self._input
         getpass.getpass = self._getpass
@@ -108,8 +113,16 @@ class Worker(Console):
 
     def _read(self) -> None:
         lines = LineSplitter()
+        poll = select.poll()
+        poll.register(self._wire, select.POLLIN)
         while True:
-            data = self._wire.recv(READ_BYTES)
+            # A wire that the cell's code has closed stays open as long as somebody waits in it.
+            if not poll.poll(WIRE_CHECK_SECONDS * 1000):
+                continue
+            try:
+                data = self._wire.recv(READ_BYTES)
+            except OSError:
+                data = b""
             if not data:
                 # The server is gone. Nobody would read what the cell makes, or could stop it.
                 os.killpg(0, signal.SIGKILL)
@@ -147,6 +160,7 @@ class Worker(Console):
 
     async def _handle(self, request: Request) -> None:
         started = time.perf_counter()
+        _forget_cancellation()
         self._output.enter(request.id)
         self._parents[request.id] = getattr(request, "parent", {})
         if len(self._parents) > MAX_PARENTS:
@@ -180,6 +194,11 @@ class Worker(Console):
         except (KeyboardInterrupt, SystemExit, asyncio.CancelledError) as exc:
             # It came up in the shell's own code, outside of what the shell catches.
             return self._shell.abandoned(exc)
+        except Exception:
+            if not self._interrupts.came:
+                raise
+            # The shell's own code has stumbled over an interrupt that came while it dealt with one.
+            return self._shell.abandoned(KeyboardInterrupt())
         finally:
             _flush_foreign_buffers()
 
@@ -201,7 +220,7 @@ class Worker(Console):
         content = final.to_json()
         try:
             self._output.emit(content.pop("type"), content.pop("id"), content)
-        except (ValueError, ProtocolError) as exc:
+        except (ValueError, RecursionError, ProtocolError) as exc:
             failed = Final(final.id, 1, "error", f"the reply can't be sent: {exc}")
             content = failed.to_json()
             self._output.emit(content.pop("type"), content.pop("id"), content)
@@ -209,6 +228,7 @@ class Worker(Console):
     def _open_pipes(self, cell: str) -> None:
         """Give descriptors 1 and 2 pipes of the cell's own; the server reads their other ends."""
         ends = []
+        _fill_standard_descriptors()
         for fd in DESCRIPTORS.values():
             read, write = os.pipe()
             os.dup2(write, fd)
@@ -260,6 +280,14 @@ class Worker(Console):
             )
 
 
+def _forget_cancellation() -> None:
+    """Let no interrupt of an earlier cell count as a wish to cancel this one (TaskGroup asks)."""
+    task = asyncio.current_task()
+    if task is not None and sys.version_info >= (3, 11):
+        while task.cancelling():
+            task.uncancel()
+
+
 def _make_shell(console: Console, choice: Choice) -> Tuple[Shell, str]:
     """The shell, and what the person should be told about it."""
     # Imported here: each of the two must load where the other can't.
@@ -276,6 +304,16 @@ def _make_shell(console: Console, choice: Choice) -> Tuple[Shell, str]:
             f"IPython could not start ({type(exc).__name__}: {exc}), so the plain shell serves. "
             "Type: pip install --upgrade ipython, then restart the kernel."
         )
+
+
+def _fill_standard_descriptors() -> None:
+    """Put /dev/null where a cell has closed 0, 1 or 2, or a pipe of ours would take its place."""
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR)
+        if fd > max(DESCRIPTORS.values()):
+            os.close(fd)
+            return
+        os.set_inheritable(fd, True)
 
 
 def _flush_foreign_buffers() -> None:

@@ -4,7 +4,7 @@ It stays single-threaded, so that forking it is safe. The server talks to it ove
 lines both ways, with the worker's descriptors beside the line that asks for it.
 
     server  {"fork": NAME}        with two descriptors: the wire, and the socket for pipes
-    zygote  {"forked": NAME, "pid": PID}
+    zygote  {"forked": NAME, "pid": PID}, or {"failed": WHY}
     zygote  {"exited": PID, "status": WAIT STATUS}
 """
 
@@ -77,17 +77,23 @@ class Zygote:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         self._selector.register(self._control, selectors.EVENT_READ)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
-        while True:
-            for key, _ in self._selector.select():
-                if key.fd == self._wake_read:
-                    os.read(self._wake_read, 4096)
-                    self._reap()
-                elif not self._serve():
-                    self._end()
-                    return
+        try:
+            while True:
+                for key, _ in self._selector.select():
+                    if key.fd == self._wake_read:
+                        os.read(self._wake_read, 4096)
+                        self._reap()
+                    elif not self._serve():
+                        return
+        except ConnectionError:  # the server was killed
+            return
+        finally:
+            self._end()
 
     def _serve(self) -> bool:
-        data, ancillary, _, _ = self._control.recvmsg(65536, socket.CMSG_SPACE(2 * FD_BYTES))
+        data, ancillary, _, _ = self._control.recvmsg(
+            65536, socket.CMSG_SPACE(2 * FD_BYTES), socket.MSG_CMSG_CLOEXEC
+        )
         for level, kind, payload in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds = array.array("i")
@@ -101,13 +107,18 @@ class Zygote:
         return bool(data)
 
     def _fork(self, name: str, fds: Tuple[int, int]) -> None:
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as exc:  # no memory, or too many processes: the other sessions go on
+            pid = -1
+            self._tell({"failed": f"there can be no further process: {exc.strerror}"})
         if pid == 0:
             self._become_worker(fds)
         for fd in fds:
             os.close(fd)
-        self._children.add(pid)
-        self._tell({"forked": name, "pid": pid})
+        if pid > 0:
+            self._children.add(pid)
+            self._tell({"forked": name, "pid": pid})
 
     def _become_worker(self, fds: Tuple[int, int]) -> None:
         status = 1
@@ -139,5 +150,5 @@ class Zygote:
         for pid in self._children:
             try:
                 os.killpg(pid, signal.SIGKILL)
-            except OSError:  # it has no group of its own yet, or is gone
+            except OSError:  # it has no group of its own yet
                 os.kill(pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,12 +42,14 @@ class Engine:
         """Connect. Raises EngineNotFound, EngineNotRunning, EngineDenied."""
         arguments, self._named = _address(environ)
         self.url = str(arguments.get("base_url") or _default_url())
-        with self._mapped("connecting to the engine", deadline):
-            timeout = _whole_seconds(deadline)
-            _knock(self.url, timeout)
-            self.api = docker.APIClient(
-                **arguments, version=_api_version(arguments, timeout), timeout=timeout
-            )
+        with ExitStack() as undo:
+            with self._mapped("connecting to the engine", deadline):
+                timeout = _whole_seconds(deadline)
+                _knock(self.url, timeout)
+                version = _api_version(arguments, timeout)
+                self.api = docker.APIClient(**arguments, version=version, timeout=timeout)
+                undo.callback(self.api.close)
+            undo.pop_all()
 
     @contextmanager
     def calling(self, what: str, deadline: Deadline, counted: bool = True) -> Iterator[Any]:
@@ -75,9 +77,13 @@ class Engine:
 
     def attach(self, container: str, deadline: Deadline) -> Attachment:
         """Attach to the streams of a container that was created, but not yet started."""
-        with self.calling("attaching to the container", deadline) as api:
-            which = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-            return Attachment(api.attach_socket(container, which))
+        with ExitStack() as undo:
+            with self.calling("attaching to the container", deadline) as api:
+                which = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+                attachment = Attachment(api.attach_socket(container, which))
+                undo.callback(attachment.close)
+            undo.pop_all()
+        return attachment
 
     @contextmanager
     def _mapped(self, what: str, deadline: Deadline, counted: bool = True) -> Iterator[None]:

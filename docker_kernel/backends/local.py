@@ -172,13 +172,24 @@ def allowed_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _command(folder: Path, lease: float) -> list[str]:
     return [
-        *(sys.executable, "-I", "-S", str(runtime.entry_script())),
+        *(sys.executable, "-I", "-S", *_program()),
         *("--workplace", str(folder)),
         *("--host", "127.0.0.1", "--port", "0"),
         "--secret-from-stdin",
         *("--lease", f"{lease:g}"),
         *("--python", sys.executable),
     ]
+
+
+def _program() -> list[str]:
+    """How to run the server. Its package may stand in site-packages, which -S leaves out."""
+    folder = str(runtime.server_package().parent)
+    # Last: what else is in there must not hide the standard library.
+    code = (
+        f"import sys; sys.path.append({folder!r}); "
+        "from docker_kernel_server.__main__ import main; sys.exit(main())"
+    )
+    return ["-c", code]
 
 
 def _spawn(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -12,8 +12,9 @@ from ..deadline import Deadline
 from ..errors import EngineRefused, StartError
 from . import Progress
 from .docker import Engine
-from .images import ImagePython, run_once
 from .labels import labels
+from .probing import ImagePython
+from .throwaway import run_once
 
 _FILL_FOLDER = "docker-kernel-fill"
 _FILLED = 0

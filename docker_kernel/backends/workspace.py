@@ -12,6 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import Settings
+
+WORKPLACE = "/workspace"
 FALLBACK_ID = 1000
 """The container's uid and gid where the caller is root and so is the folder's owner."""
 
@@ -31,6 +34,45 @@ class User:
         """Uid and gid, None where only the image knows them."""
         gid = self.gid or "0"
         return (int(self.uid), int(gid)) if self.uid.isdigit() and gid.isdigit() else None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the container sees, as whom, and what the person must be told ("" for nothing)."""
+
+    folder: Path | None
+    user: User
+    notice: str = ""
+
+
+def choose(settings: Settings, sockets: list[Path]) -> Choice:
+    """Apply the rules. `sockets` are those of engines. Raises SettingError."""
+    if not settings.mount_workspace:
+        return Choice(None, choose_user(settings.user, None))
+    folder = settings.workspace_folder()
+    homes = homes_near(folder)
+    if why := why_not_mounted(folder, homes, sockets):
+        notice = (
+            f"The folder {folder} is not mounted: {why}. {WORKPLACE} is the container's own "
+            "and ends with it. To mend it: put the notebook into a folder of its own, or set "
+            "DOCKER_KERNEL_WORKSPACE=/path/to/a/folder"
+        )
+        return Choice(None, choose_user(settings.user, None), notice)
+    user = choose_user(settings.user, folder)
+    if not may(user, folder, os.R_OK | os.X_OK):
+        notice = (
+            f"The folder {folder} is not mounted: the container's user {user} may not read it. "
+            f"{WORKPLACE} is the container's own and ends with it. To mend it: chmod o+rx "
+            f"{folder}, or choose another user with DOCKER_KERNEL_USER=UID:GID"
+        )
+        return Choice(None, user, notice)
+    if not may(user, folder, os.W_OK):
+        notice = (
+            f"The container's user {user} can't write the folder {folder}. To mend it: "
+            f"sudo chown {user} {folder}, or choose another user: DOCKER_KERNEL_USER=UID:GID"
+        )
+        return Choice(folder, user, notice)
+    return Choice(folder, user)
 
 
 def why_not_mounted(folder: Path, homes: list[Path], sockets: list[Path]) -> str:

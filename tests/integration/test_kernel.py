@@ -198,3 +198,11 @@ def test_an_image_that_is_too_old_for_ipython(old_image: str, folder: Path) -> N
 def test_an_image_with_an_ipython_of_its_own(ipython_image: str, folder: Path) -> None:
     with Kernel(f"--image={ipython_image}", folder=folder) as kernel:
         assert kernel.run("import IPython; IPython.__version__").result == "'8.5.0'"
+
+
+def test_a_note_for_the_next_process_that_cannot_be_left(image: str, folder: Path) -> None:
+    kernel = Kernel(f"--image={image}", folder=folder)
+    kernel.note.mkdir()
+    with kernel:
+        assert kernel.run("1").result == "1"
+        kernel.note.rmdir()

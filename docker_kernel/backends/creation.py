@@ -1,0 +1,127 @@
+"""What a kernel's container is made with."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import runtime
+from ..config import Settings
+from ..errors import StartError
+from .labels import PREFIX, labels
+from .probing import ImagePython
+from .workspace import WORKPLACE, User
+
+SERVER_PORT = 8000
+HOME = "/tmp/home"  # noqa: S108 - in the container, which is ours alone
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a start has found out before it makes the container."""
+
+    image: str
+    image_id: str
+    python: ImagePython
+    lent: list[dict[str, Any]]
+    folder: Path | None
+    user: User
+
+
+def creation(api: Any, plan: Plan, settings: Settings) -> dict[str, Any]:
+    """What the container is made with, the safe defaults among it."""
+    memory = settings.memory_bytes()
+    mounts = list(plan.lent)
+    marks = labels("kernel")
+    if plan.folder is not None:
+        mounts.append({"Type": "bind", "Source": str(plan.folder), "Target": WORKPLACE})
+        marks[f"{PREFIX}workspace"] = str(plan.folder)
+    return {
+        "command": _server_arguments(plan.python, settings.lease),
+        "entrypoint": [plan.python.executable],
+        "user": str(plan.user),
+        "working_dir": WORKPLACE,
+        "environment": {**_environment(plan.python), **settings.env},
+        "labels": marks,
+        "ports": [SERVER_PORT],
+        "stdin_open": True,
+        "host_config": {
+            **api.create_host_config(
+                network_mode=settings.network,
+                # Loopback alone; the engine picks a free port.
+                port_bindings={SERVER_PORT: ("127.0.0.1",)},
+                mounts=mounts,
+                auto_remove=True,
+                init=True,
+                cap_drop=["ALL"],
+                security_opt=["no-new-privileges"],
+                pids_limit=settings.pids,
+                mem_limit=memory,
+                memswap_limit=memory,
+                nano_cpus=int(settings.cpus * 1e9) or None,
+            ),
+        },
+    }
+
+
+def _server_arguments(python: ImagePython, lease: float) -> list[str]:
+    """The server's command line after the name of the Python; -I -S: nothing of the image's."""
+    return [
+        *("-I", "-S", f"{runtime.TARGET}/{runtime.ENTRY}"),
+        *("--workplace", WORKPLACE),
+        *("--host", "0.0.0.0", "--port", str(SERVER_PORT)),  # noqa: S104 - the container's own
+        "--secret-from-stdin",
+        *("--lease", f"{lease:g}"),
+        *("--python", python.executable),
+        *("--lent", f"{runtime.TARGET}/{runtime.PACKAGES_FOLDER}"),
+    ]
+
+
+def _environment(python: ImagePython) -> dict[str, str]:
+    """What the code finds in its environment: a home, and a pip that works without root."""
+    environment = {
+        "HOME": HOME,
+        # Python looks for a name where the uid has none: getpass.getuser().
+        "USER": "kernel",
+        "LOGNAME": "kernel",
+        # The container is thrown away: pip can't break a system here (PEP 668).
+        "PIP_BREAK_SYSTEM_PACKAGES": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    if not python.writable and not python.venv:
+        environment["PIP_USER"] = "1"
+    elif not python.writable:
+        # A virtual environment has no user site.
+        environment["PIP_TARGET"] = environment["PYTHONPATH"] = f"{HOME}/site-packages"
+    return environment
+
+
+def own_workplace(user: User) -> bytes:
+    """A tar with an empty /workspace that belongs to the user: the engine would make it root's."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        info = tarfile.TarInfo(WORKPLACE.lstrip("/"))
+        info.type = tarfile.DIRTYPE
+        info.mtime = int(time.time())
+        info.uid, info.gid = user.numbers or (0, 0)
+        # The image knows the names of its users, the tar doesn't.
+        info.mode = 0o755 if user.numbers else 0o1777
+        tar.addfile(info)
+    return buffer.getvalue()
+
+
+def published(ports: Mapping[str, Any]) -> int:
+    """The port that the engine picked, from what it says of the container. Raises StartError."""
+    for binding in ports.get(f"{SERVER_PORT}/tcp") or []:
+        return int(binding["HostPort"])
+    raise StartError(
+        "the engine published no port for the server",
+        "its network may be one that can't publish any",
+        "use DOCKER_KERNEL_NETWORK=bridge",
+    )

@@ -1,0 +1,115 @@
+"""Containers that do one thing and go, and the removal of containers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ..deadline import Deadline
+from ..errors import DockerKernelError, EngineRefused
+from .docker import Engine
+from .labels import PREFIX, labels, owner_lives, unique_name
+
+MAX_OUTPUT_BYTES = 64 * 1024
+SWEEP_SECONDS = 3.0
+
+
+def run_once(
+    engine: Engine,
+    image_id: str,
+    program: str,
+    arguments: list[str],
+    deadline: Deadline,
+    *,
+    user: str,
+    kind: str = "probe",
+    mounts: list[dict[str, Any]] | None = None,
+    contents: bytes | None = None,
+) -> tuple[int, str]:
+    """Run a program in a throw-away container without network: its exit status, and what it
+    printed.
+
+    `contents` is a tar that is unpacked into the container's root first. Raises EngineError; leaves
+    no container behind.
+    """
+    name = unique_name(kind)
+    with _removing(engine, name):
+        with engine.calling(f"creating the {kind} container", deadline) as api:
+            api.create_container(
+                image_id,
+                arguments,
+                entrypoint=[program],
+                name=name,
+                user=user,
+                working_dir="/",
+                labels=labels(kind),
+                host_config=api.create_host_config(
+                    network_mode="none",
+                    cap_drop=["ALL"],
+                    security_opt=["no-new-privileges"],
+                    pids_limit=256,
+                    mounts=mounts or [],
+                ),
+            )
+        with engine.calling(f"running the {kind} container", deadline) as api:
+            if contents is not None:
+                api.put_archive(name, "/", contents)
+            api.start(name)
+            status = int(api.wait(name, timeout=max(deadline.remaining(), 1))["StatusCode"])
+            output: bytes = api.logs(name, tail=50)
+        return status, output[-MAX_OUTPUT_BYTES:].decode("utf-8", "replace").strip()
+
+
+@contextmanager
+def _removing(engine: Engine, name: str) -> Iterator[None]:
+    """Remove the container afterwards, whatever happens; also where its creation was cut short."""
+    try:
+        yield
+    finally:
+        remove_container(engine, name)
+
+
+def remove_container(engine: Engine, name: str, seconds: float = 10.0) -> bool:
+    """Remove a container by name, running or not. True where it is gone, False where that can't be
+    told."""
+    deadline = Deadline(seconds)
+    try:
+        with engine.calling("removing the container", deadline) as api:
+            api.remove_container(name, force=True, v=True)
+    except EngineRefused as exc:
+        if exc.status == 404:
+            return True
+        # 409: the engine is removing it already, as the container ended by itself.
+        return exc.status == 409 and _await_removal(engine, name, deadline)
+    except DockerKernelError:
+        return False
+    return True
+
+
+def _await_removal(engine: Engine, name: str, deadline: Deadline) -> bool:
+    try:
+        with engine.calling("waiting for the removal", deadline) as api:
+            api.wait(name, timeout=max(deadline.remaining(), 1), condition="removed")
+    except EngineRefused as exc:
+        return exc.status == 404
+    except DockerKernelError:
+        return False
+    return True
+
+
+def sweep(engine: Engine) -> None:
+    """Remove what starts of dead processes left on this machine.
+
+    Running containers are not touched: another process may have taken them over, and where
+    nobody has, their lease ends them.
+    """
+    mine = [f"{PREFIX}owner.host={socket.gethostname()}"]
+    filters = {"label": mine, "status": ["created", "exited", "dead"]}
+    with suppress(DockerKernelError):
+        with engine.calling("looking for leftovers", Deadline(SWEEP_SECONDS)) as api:
+            found = api.containers(all=True, filters=filters)
+        for item in found:
+            if not owner_lives(item["Labels"]):
+                remove_container(engine, item["Id"])
