@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from system import wait_until
-from wire import PATIENCE, Raw, Server, Wire, gone
+from wire import PATIENCE, Raw, Server, Wire, gone, stalled
 
 
 @pytest.fixture(scope="module")
@@ -295,22 +294,6 @@ def test_a_background_child_goes_on_when_the_client_reads_on(client: Wire) -> No
     lines = text.count("\n")
     while lines < count + 1:
         lines += client.receive()["data"].count("\n")
-
-
-def stalled(pid: int) -> None:
-    """Wait until a process writes no more."""
-    seen = [-1, -2, -3]
-
-    def still() -> bool:
-        seen.pop(0)
-        try:
-            text = Path(f"/proc/{pid}/io").read_text()
-            seen.append(int(text.split("wchar: ")[1].split()[0]))
-        except (OSError, IndexError):
-            return True
-        return len(set(seen)) == 1
-
-    assert wait_until(still, PATIENCE)
 
 
 def test_a_command_without_descriptors_is_refused(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from docker_kernel_server import sessions
 from docker_kernel_server.messages import Final, OpenSession
-from system import wait_until
-from wire import PATIENCE, Server, Session, Wire, gone
+from docker_kernel_server.session import Sink
+from docker_kernel_server.sessions import Sessions
+from wire import PATIENCE, Server, Session, Wire, gone, stalled
 
 
 @pytest.fixture(scope="module")
@@ -463,19 +463,6 @@ def test_a_session_leaves_a_client_that_does_not_read(server: Server, client: Wi
         assert session.ask("close_session").status == 0
 
 
-def stalled(pid: int) -> None:
-    """Wait until a process writes no more."""
-    seen = [-1, -2, -3]
-
-    def still() -> bool:
-        seen.pop(0)
-        text = Path(f"/proc/{pid}/io").read_text()
-        seen.append(int(text.split("wchar: ")[1].split()[0]))
-        return len(set(seen)) == 1
-
-    assert wait_until(still, PATIENCE)
-
-
 # ---- starts that fail
 
 
@@ -579,13 +566,13 @@ def test_a_start_that_takes_too_long_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E1"""
-    monkeypatch.setattr(sessions, "START_SECONDS", 0.2)
+    monkeypatch.setattr("docker_kernel_server.session.START_SECONDS", 0.2)
     python = script(tmp_path, "#!/bin/sh\nexec sleep 1000\n")
 
     async def open_one() -> Final:
-        every = sessions.Sessions(python, "", str(tmp_path))
+        every = Sessions(python, "", str(tmp_path))
         answered: asyncio.Future[Final] = asyncio.get_running_loop().create_future()
-        every.handle(OpenSession("1", "s"), answered.set_result, sessions.Sink())
+        every.handle(OpenSession("1", "s"), answered.set_result, Sink())
         try:
             return await asyncio.wait_for(answered, PATIENCE)
         finally:

@@ -323,10 +323,11 @@ def test_children_get_nothing_of_the_wire(session: Session) -> None:
 
 def test_a_cell_that_closes_the_wire_ends(client: Wire, session: Session) -> None:
     """C5: nobody could reach it any more."""
-    waiting = [session.begin("import os, time; os.closerange(3, 1000); time.sleep(1000)")]
-    waiting.append(session.begin("1"))
-    for name in waiting:
-        assert client.finish(name).reason == "died"
+    closing = session.begin("import os, time; os.closerange(3, 1000); time.sleep(1000)")
+    waiting = session.begin("1")
+    assert client.finish(closing).reason == "died"
+    # It died with the first, or came later and ran in the fresh session.
+    assert client.finish(waiting).reason in ("died", "ok")
     assert session.ok("1 + 1").value == "2"
 
 

@@ -404,3 +404,19 @@ class Session:
 def gone(server: Server, containing: str = "") -> bool:
     """Whether the server's processes end, or those whose command line has this text."""
     return wait_until(lambda: not server.processes(containing), 20)
+
+
+def stalled(pid: int) -> None:
+    """Wait until a process writes no more, or has ended."""
+    seen = [-1, -2, -3]
+
+    def still() -> bool:
+        seen.pop(0)
+        try:
+            text = Path(f"/proc/{pid}/io").read_text()
+            seen.append(int(text.split("wchar: ")[1].split()[0]))
+        except (OSError, IndexError):
+            return True
+        return len(set(seen)) == 1
+
+    assert wait_until(still, PATIENCE)

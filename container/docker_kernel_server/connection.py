@@ -24,7 +24,7 @@ from .messages import (
     encode,
 )
 from .protocol import RawCommand, ServerSide, State
-from .sessions import Sink
+from .session import Sink
 
 if TYPE_CHECKING:
     from .server import Server

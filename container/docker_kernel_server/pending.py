@@ -1,0 +1,156 @@
+"""The requests that a session's worker has not answered, and what bounds the first of them.
+
+The worker takes them one after another, so the first one that it has is what it is at: the clock
+of a timeout runs for that one alone, and an interrupt is for that one alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import Callable, Dict, List, Optional
+
+from .errors import RequestRefused
+from .messages import Execute, Final, Request
+
+TIMEOUT_GRACE_SECONDS = 2.0
+"""How long a cell may go on after the Ctrl-C that a timeout sends; then its process is killed."""
+
+INTERRUPT_PATIENCE_SECONDS = 2.0
+"""From here on a further interrupt of the same cell kills its process."""
+
+TIMEOUT_STATUS = 124
+INTERRUPT_STATUS = 130
+
+Answer = Callable[[Final], None]
+
+
+@dataclass
+class Pending:
+    """A request that waits for its final."""
+
+    request: Request
+    answer: Answer
+    since: float
+    sent: bool = False
+    """Whether the worker has it; else it waits for the worker's start."""
+    timer: Optional[asyncio.TimerHandle] = None
+    timed_out: bool = False
+    killed: str = ""
+    """Why its process was killed, in words."""
+    interrupted_at: Optional[float] = None
+
+
+class Control:
+    """What the queue may do to the worker: as much of a session as it has to know."""
+
+    def send_interrupt(self, request: Request) -> None:
+        """Ctrl-C, for this request alone."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """End the worker's process."""
+        raise NotImplementedError
+
+    def tell_stubborn(self, request: Request) -> None:
+        """Tell the person that the request goes on after an interrupt."""
+        raise NotImplementedError
+
+
+class Queue:
+    """The requests of one session, in the order of arrival."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        # Those that were sent stand before those that were not.
+        self._items: Dict[str, Pending] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def head(self) -> Optional[Pending]:
+        """What the worker is at now."""
+        first = next(iter(self._items.values()), None)
+        return first if first is not None and first.sent else None
+
+    @property
+    def sent(self) -> List[Pending]:
+        """What the worker has."""
+        return [item for item in self._items.values() if item.sent]
+
+    @property
+    def unsent(self) -> List[Pending]:
+        """What waits for the worker's start."""
+        return [item for item in self._items.values() if not item.sent]
+
+    def get(self, name: str) -> Optional[Pending]:
+        """The request with this id."""
+        return self._items.get(name)
+
+    def add(self, request: Request, answer: Answer) -> Pending:
+        """A further request; it isn't sent yet."""
+        if request.id in self._items:
+            raise RequestRefused(f"a request with the id {request.id!r} is still running")
+        item = self._items[request.id] = Pending(request, answer, time.monotonic())
+        return item
+
+    def mark_sent(self, item: Pending) -> None:
+        """The worker has it now."""
+        item.sent = True
+        self._start_clock()
+
+    def finish(self, item: Pending, final: Final) -> None:
+        """Answer it; the worker goes on with the next one."""
+        self._items.pop(item.request.id, None)
+        if item.timer is not None:
+            item.timer.cancel()
+        if final.seconds is None:
+            final = replace(final, seconds=time.monotonic() - item.since)
+        item.answer(final)
+        self._start_clock()
+
+    # -- interrupts and timeouts: Ctrl-C first, then the end of the process
+
+    def interrupt(self) -> bool:
+        """Ctrl-C to what is running, or to what would run first; say whether there was anything."""
+        for item in self.unsent:
+            self.finish(item, Final(item.request.id, INTERRUPT_STATUS, "interrupt"))
+            return True
+        head = self.head
+        if head is None:
+            return False
+        now = time.monotonic()
+        if head.interrupted_at is None:
+            head.interrupted_at = now
+            loop = asyncio.get_running_loop()
+            loop.call_later(INTERRUPT_PATIENCE_SECONDS, self._tell_stubborn, head)
+        elif now - head.interrupted_at >= INTERRUPT_PATIENCE_SECONDS:
+            self._kill(head, "a further interrupt")
+            return True
+        self._control.send_interrupt(head.request)
+        return True
+
+    def _tell_stubborn(self, item: Pending) -> None:
+        if item is self.head:
+            self._control.tell_stubborn(item.request)
+
+    def _start_clock(self) -> None:
+        head = self.head
+        if head is None or head.timer is not None or not isinstance(head.request, Execute):
+            return
+        if head.request.timeout is not None:
+            loop = asyncio.get_running_loop()
+            head.timer = loop.call_later(head.request.timeout, self._time_out, head)
+
+    def _time_out(self, item: Pending) -> None:
+        item.timed_out = True
+        loop = asyncio.get_running_loop()
+        item.timer = loop.call_later(TIMEOUT_GRACE_SECONDS, self._kill, item, "its timeout")
+        self._control.send_interrupt(item.request)
+
+    def _kill(self, item: Pending, why: str) -> None:
+        if item is self.head:
+            item.killed = f"was ended by {why}, as the cell went on after Ctrl-C"
+            self._control.kill()

@@ -1,0 +1,384 @@
+"""A session's life: fork, cells, death, restart.
+
+A session is a name, a worker process behind it, and the requests that the worker hasn't answered.
+Its events go to the connection that opened it last, its ``sink``; it outlives connections. All of
+this runs on the server's event loop and changes state between awaits only, so it needs no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from dataclasses import replace
+from typing import Any, Callable, Coroutine, List, Optional
+
+from .errors import ProtocolError, RequestRefused
+from .framing import load_line
+from .links import WorkerLink, ZygoteLink
+from .messages import (
+    Chunk,
+    ClearOutput,
+    CloseSession,
+    CommClose,
+    CommMsg,
+    CommOpen,
+    Display,
+    Error,
+    Event,
+    Execute,
+    Final,
+    InputReply,
+    InputRequest,
+    Interrupt,
+    Json,
+    Request,
+    Result,
+    SessionDied,
+    UpdateDisplay,
+    encode,
+    parse_event,
+)
+from .pending import INTERRUPT_STATUS, TIMEOUT_STATUS, Answer, Control, Pending, Queue
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 60.0
+"""How long a session may take to start; for the first one IPython's import is in it."""
+
+CLOSE_SECONDS = 0.5
+"""How long an idle session's exit handlers may take."""
+
+MAX_LINGERING_WORKERS = 16
+"""Ended workers of a session whose background processes go on to print; the oldest is cut off."""
+
+EVENTS = frozenset(
+    event.TYPE
+    for event in (
+        Chunk,
+        Display,
+        UpdateDisplay,
+        ClearOutput,
+        Result,
+        Error,
+        InputRequest,
+        CommOpen,
+        CommMsg,
+        CommClose,
+    )
+)
+"""What a worker may send. It runs the person's code, and so is believed no more than this."""
+
+STUBBORN = (
+    "The cell has not stopped yet. Interrupt again to end its process; "
+    "its variables are lost then.\n"
+)
+
+
+class Sink:
+    """Where a session's events go: as much of a connection as a session has to know."""
+
+    blocked = False
+
+    def send(self, line: bytes) -> None:
+        """Send a line, or keep it until the client reads on."""
+        raise NotImplementedError
+
+
+class Session(Control):
+    """See the module's docstring. ``zygote`` gives the process that it is forked from."""
+
+    def __init__(self, name: str, zygote: Callable[[], ZygoteLink]) -> None:
+        self.name = name
+        self.sink: Optional[Sink] = None
+        self.info: Json = {}
+        self._zygote = zygote
+        self._link: Optional[WorkerLink] = None
+        self._lingering: List[WorkerLink] = []
+        self._task: "Optional[asyncio.Task[None]]" = None
+        self._ready: "asyncio.Future[Json]"
+        self._exited: "asyncio.Future[None]"
+        self._stopping = False
+        self._failure = ""
+        self._lost = ""
+        self._queue = Queue(self)
+
+    # -- requests
+
+    def open(self, request: Request, answer: Answer, sink: Sink) -> None:
+        """Send the session's events to ``sink`` from now on; start it where there is none yet."""
+        self.sink = sink
+        # The worker may wait for the client before, who doesn't read.
+        self.resume()
+        if self._link is not None and self._task is None:
+            answer(Final(request.id, 0, result={"new": False, **self.info}))
+        else:
+            self._change(self._open_for(request, answer))
+
+    def restart(self, request: Request, answer: Answer) -> None:
+        """A fresh worker under the same name."""
+        self._drop_unsent("the session was restarted")
+        self._change(self._restart_for(request, answer))
+
+    def end(self, request: Request, answer: Answer) -> None:
+        """No worker any more; the last thing that is asked of a session."""
+        self._drop_unsent("the session was closed")
+        self._change(self._close_for(request, answer))
+
+    def submit(self, request: Request, answer: Answer) -> None:
+        """Give a request to the worker, in the order of arrival."""
+        item = self._queue.add(request, answer)
+        if self._link is not None and self._task is None:
+            self._forward(item)
+        # A change that is under way sends at its end what waits for it.
+        elif self._task is None:
+            self._change(self._start())
+
+    def reply_to_input(self, request: InputReply) -> None:
+        """An answer to input()."""
+        if self._link is not None:
+            self._link.send(encode(request))
+
+    def interrupt(self) -> bool:
+        """Ctrl-C to what is running; say whether anything was."""
+        return self._queue.interrupt()
+
+    def status(self) -> Json:
+        """A line of the server's status."""
+        return {
+            "name": self.name,
+            "pid": self._link.pid if self._link else None,
+            "shell": self.info.get("shell"),
+            "busy": len(self._queue) > 0,
+            "attached": self.sink is not None,
+        }
+
+    # -- flow
+
+    def resume(self) -> None:
+        """The client reads again."""
+        for link in self._links():
+            link.resume()
+
+    def detach(self) -> None:
+        """The connection is gone. The code goes on."""
+        self.sink = None
+        self.resume()
+
+    def _links(self) -> List[WorkerLink]:
+        """Whatever may bring output."""
+        return [*self._lingering, *([self._link] if self._link is not None else [])]
+
+    # -- start and end
+
+    def _change(self, step: Coroutine[Any, Any, None]) -> None:
+        """Do a start, restart or close after those under way; then send what has waited."""
+        before = self._task
+
+        async def run() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            try:
+                await step
+            finally:
+                if self._task is task:
+                    self._task = None
+                    self._send_unsent()
+
+        task = self._task = asyncio.get_running_loop().create_task(run())
+
+    async def _open_for(self, request: Request, answer: Answer) -> None:
+        new = self._link is None
+        await self._start()
+        if self._link is None:
+            answer(Final(request.id, 1, "refused", self._failure, code=RequestRefused.code))
+        else:
+            answer(Final(request.id, 0, result={"new": new, **self.info}))
+
+    async def _restart_for(self, request: Request, answer: Answer) -> None:
+        await self._stop("the session was restarted")
+        await self._open_for(request, answer)
+
+    async def _close_for(self, request: Request, answer: Answer) -> None:
+        await self._stop("the session was closed")
+        self.detach()
+        answer(Final(request.id, 0))
+
+    async def _start(self) -> None:
+        """Have a worker that is ready, or say in ``_failure`` why there is none."""
+        if self._link is not None:
+            return
+        self._failure = ""
+        try:
+            try:
+                await asyncio.wait_for(self._launch(), START_SECONDS)
+            except ConnectionError:
+                # The zygote has died since it was last used; now there is a fresh one.
+                await asyncio.wait_for(self._launch(), START_SECONDS)
+        except asyncio.TimeoutError:  # since Python 3.11 this is an OSError
+            self._failure = f"the session was not ready after {START_SECONDS:.0f} s"
+            await self._stop(self._failure)
+        except (OSError, RequestRefused) as exc:
+            self._failure = f"the session could not be started: {exc}"
+
+    async def _launch(self) -> None:
+        zygote = self._zygote()
+        self._ready = asyncio.get_running_loop().create_future()
+        self._exited = asyncio.get_running_loop().create_future()
+        self._stopping = False
+        wire, their_wire = socket.socketpair()
+        pipes, their_pipes = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        link = self._link = WorkerLink(wire, pipes, self._on_line, self._on_text, self._on_exit)
+        try:
+            with their_wire, their_pipes:
+                await zygote.fork(self.name, their_wire, their_pipes, link)
+        except BaseException:
+            # A worker that is forked yet finds its wire closed, and ends.
+            self._link = None
+            link.close()
+            raise
+        self.info = {**await self._ready, "pid": link.pid}
+
+    async def _stop(self, why: str) -> None:
+        """End the worker, politely where it is idle, and answer what it was asked."""
+        self._lost = ""
+        link = self._link
+        if link is None:
+            return
+        self._stopping = True
+        running = self._queue.sent
+        if not running:
+            link.send(encode(CloseSession("close", self.name)))
+            await asyncio.wait([self._exited], timeout=CLOSE_SECONDS)
+        link.signal(signal.SIGKILL)
+        await self._exited
+        for item in running:
+            self._queue.finish(item, Final(item.request.id, 1, "closed", why))
+
+    def _send_unsent(self) -> None:
+        for item in self._queue.unsent:
+            if self._link is None:
+                why = self._failure or self._lost
+                failed = Final(item.request.id, 1, "refused", why, code=RequestRefused.code)
+                self._queue.finish(item, failed)
+            else:
+                self._forward(item)
+
+    def _drop_unsent(self, why: str) -> None:
+        """Answer what waits for a start; what comes from now on is for the next worker."""
+        for item in self._queue.unsent:
+            self._queue.finish(item, Final(item.request.id, 1, "closed", why))
+
+    def _on_exit(self, link: WorkerLink, status: int) -> None:
+        link.end()
+        # What the worker started in its own group ends with it.
+        link.signal_group(signal.SIGKILL)
+        self._lingering = [item for item in [*self._lingering, link] if item.lingers]
+        if len(self._lingering) > MAX_LINGERING_WORKERS:
+            self._lingering.pop(0).close()
+        if self._link is not link:  # its start took too long, and was given up
+            return
+        self._link = None
+        if not self._ready.done():
+            self._ready.set_exception(RequestRefused(f"its process {_ending(status)}"))
+        elif not self._stopping:
+            self._report_death(status)
+        self._exited.set_result(None)
+
+    def _report_death(self, status: int) -> None:
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        code = 0 if number else os.WEXITSTATUS(status)
+        running = self._queue.sent
+        ending = next((item.killed for item in running if item.killed), _ending(status))
+        detail = f"the session's process {ending}; its variables are lost"
+        self._emit(SessionDied("", self.name, "signal" if number else "exit", detail))
+        result = {"detail": detail, "signal": number or None, "exit_code": None if number else code}
+        for item in running:
+            if item.timed_out:
+                final = Final(item.request.id, TIMEOUT_STATUS, "timeout", result)
+            else:
+                final = Final(
+                    item.request.id, 128 + number if number else code or 1, "died", result
+                )
+            self._queue.finish(item, final)
+        if not running:
+            self._lost = detail
+
+    # -- cells
+
+    def _forward(self, item: Pending) -> None:
+        if self._lost and isinstance(item.request, Execute):
+            text = f"{self._lost[0].upper()}{self._lost[1:]}.\n"
+            self._emit(Chunk(item.request.id, text, "stderr"))
+            self._lost = ""
+        if self._link is not None:
+            self._link.send(encode(item.request))
+        self._queue.mark_sent(item)
+
+    def send_interrupt(self, request: Request) -> None:
+        if self._link is not None:
+            # The line is for a cell that the worker has not begun, the signal for one that it has.
+            self._link.send(encode(Interrupt(request.id, self.name)))
+            self._link.signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        if self._link is not None:
+            self._link.signal(signal.SIGKILL)
+
+    def tell_stubborn(self, request: Request) -> None:
+        self._emit(Chunk(request.id, STUBBORN, "stderr"))
+
+    def _on_text(self, cell: str, stream: str, text: str) -> None:
+        self._emit(Chunk(cell, text, stream))
+
+    def _emit(self, event: Event) -> None:
+        self._send(encode(event))
+
+    def _send(self, line: bytes) -> None:
+        if self.sink is None:
+            return
+        self.sink.send(line)
+        if self.sink.blocked:
+            for link in self._links():
+                link.pause()
+
+    def _on_line(self, line: bytes) -> None:
+        try:
+            event = load_line(line)
+            kind = event.get("type")
+            if kind == "ready" and not self._ready.done():
+                self._ready.set_result(event["info"])
+            elif kind == "final":
+                self._on_final(parse_event(event))
+            elif isinstance(kind, str) and kind in EVENTS:
+                self._send(line + b"\n")
+        except (ProtocolError, KeyError) as exc:
+            # The person's code has written to the worker's wire. It harms nobody but its own cell.
+            log.warning("session %r: a bad line: %r", self.name, exc)
+
+    def _on_final(self, final: Event) -> None:
+        item = self._queue.get(final.id)
+        if item is None or not isinstance(final, Final):
+            return
+        if item.timed_out:
+            final = replace(final, status=TIMEOUT_STATUS, reason="timeout")
+        elif final.reason == "interrupt":
+            final = replace(final, status=INTERRUPT_STATUS)
+        if isinstance(item.request, Execute) and isinstance(final.result, dict):
+            count = final.result.get("execution_count")
+            if isinstance(count, int):
+                self.info["execution_count"] = count + 1
+        self._queue.finish(item, final)
+
+
+def _ending(status: int) -> str:
+    """A wait status in words."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        with contextlib.suppress(ValueError):
+            return f"was killed by signal {number} ({signal.Signals(number).name})"
+        return f"was killed by signal {number}"
+    return f"exited with status {os.WEXITSTATUS(status)}"
