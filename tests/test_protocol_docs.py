@@ -20,6 +20,7 @@ from docker_kernel_server import (
     protocol,
     server,
     sessions,
+    worker,
 )
 from docker_kernel_server.errors import ProtocolError
 from docker_kernel_server.messages import EVENTS, REQUESTS, Message
@@ -134,9 +135,10 @@ def test_the_bounds_are_the_codes() -> None:
     assert bounds["a line before the handshake is done"] == (
         f"{protocol.MAX_HANDSHAKE_LINE_BYTES // 1024} KiB"
     )
-    assert bounds["`id` and `session`"] == f"{messages.MAX_ID_CHARS} characters"
+    assert bounds["`id`, `session` and `subshell`"] == f"{messages.MAX_ID_CHARS} characters"
     assert int(bounds["connections"]) == server.MAX_CONNECTIONS
     assert int(bounds["sessions"]) == sessions.MAX_SESSIONS
+    assert int(bounds["subshells of a session"]) == worker.MAX_SUBSHELLS
     waiting = bounds["requests of one connection that wait for their `final`"]
     assert int(waiting.replace(" ", "")) == connection.MAX_REQUESTS
     assert bounds["the time for the handshake"] == f"{connection.HANDSHAKE_SECONDS:.0f} s"

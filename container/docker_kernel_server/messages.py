@@ -59,7 +59,7 @@ class Message:
     def _check_inside(self, name: str, types: Tuple[type, ...], value: Any) -> None:
         if types == (list,) and not all(isinstance(item, str) for item in value):
             raise BadMessage(f"{self.TYPE}: {name!r} must be a list of str")
-        if name in ("id", "session") and len(value) > MAX_ID_CHARS:
+        if name in ("id", "session", "subshell") and len(value) > MAX_ID_CHARS:
             raise BadMessage(f"{self.TYPE}: {name!r} is longer than {MAX_ID_CHARS} characters")
         if name == "timeout" and not 0 <= value <= MAX_SECONDS:
             raise BadMessage(f"{self.TYPE}: {name!r} must be 0 to {MAX_SECONDS} seconds")
@@ -106,7 +106,11 @@ class Request(Message):
 
 @dataclass(frozen=True)
 class SessionRequest(Request):
-    """A request to one session, by its name."""
+    """A request to one session, by its name.
+
+    Where there is a key ``subshell``, "" is the main shell. Any other name is a subshell, made when
+    it is first named; its requests run in a thread of their own, beside the main shell's.
+    """
 
     session: str
 
@@ -170,6 +174,7 @@ class Execute(SessionRequest):
     timeout: Optional[Number] = None
     cell_id: Optional[str] = None
     parent: Json = field(default_factory=dict)
+    subshell: str = ""
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,7 @@ class Complete(SessionRequest):
     TYPE: ClassVar[str] = "complete"
     code: str
     cursor_pos: int
+    subshell: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,7 @@ class Inspect(SessionRequest):
     cursor_pos: int
     detail_level: int = 0
     omit_sections: List[str] = field(default_factory=list)
+    subshell: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,6 +221,7 @@ class IsComplete(SessionRequest):
 
     TYPE: ClassVar[str] = "is_complete"
     code: str
+    subshell: str = ""
 
 
 @dataclass(frozen=True)
@@ -222,6 +230,15 @@ class History(SessionRequest):
 
     TYPE: ClassVar[str] = "history"
     access: Json = field(default_factory=dict)
+    subshell: str = ""
+
+
+@dataclass(frozen=True)
+class CloseSubshell(SessionRequest):
+    """End a subshell, after what it was asked before. result: {"running": whether it was there}."""
+
+    TYPE: ClassVar[str] = "close_subshell"
+    subshell: str
 
 
 @dataclass(frozen=True)
@@ -230,10 +247,11 @@ class CommInfo(SessionRequest):
 
     TYPE: ClassVar[str] = "comm_info"
     target_name: Optional[str] = None
+    subshell: str = ""
 
 
 @dataclass(frozen=True)
-class _CommRequest(SessionRequest):
+class CommRequest(SessionRequest):
     """What a frontend says on a comm (widgets). ``buffers`` are base64."""
 
     comm_id: str
@@ -241,10 +259,11 @@ class _CommRequest(SessionRequest):
     metadata: Json = field(default_factory=dict)
     buffers: List[str] = field(default_factory=list)
     parent: Json = field(default_factory=dict)
+    subshell: str = ""
 
 
 @dataclass(frozen=True)
-class CommOpenRequest(_CommRequest):
+class CommOpenRequest(CommRequest):
     """A frontend opens a comm."""
 
     TYPE: ClassVar[str] = "comm_open"
@@ -252,14 +271,14 @@ class CommOpenRequest(_CommRequest):
 
 
 @dataclass(frozen=True)
-class CommMsgRequest(_CommRequest):
+class CommMsgRequest(CommRequest):
     """A frontend's message on a comm."""
 
     TYPE: ClassVar[str] = "comm_msg"
 
 
 @dataclass(frozen=True)
-class CommCloseRequest(_CommRequest):
+class CommCloseRequest(CommRequest):
     """A frontend closes a comm."""
 
     TYPE: ClassVar[str] = "comm_close"

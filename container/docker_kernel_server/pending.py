@@ -1,7 +1,7 @@
 """The requests that a session's worker has not answered, and what bounds the first of them.
 
-The worker takes them one after another, so the first one that it has is what it is at: the clock
-of a timeout runs for that one alone, and an interrupt is for that one alone.
+The worker takes those of a shell one after another, so the first one that it has is what it is at
+there: the clock of a timeout runs for that one alone, and an interrupt is for that one alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional
 
 from .errors import RequestRefused
 from .messages import Execute, Final, Request
@@ -41,6 +41,11 @@ class Pending:
     """Why its process was killed, in words."""
     interrupted_at: Optional[float] = None
 
+    @property
+    def subshell(self) -> str:
+        """Where it runs; "" is the main shell."""
+        return str(getattr(self.request, "subshell", ""))
+
 
 class Control:
     """What the queue may do to the worker: as much of a session as it has to know."""
@@ -69,16 +74,14 @@ class Queue:
     def __len__(self) -> int:
         return len(self._items)
 
-    @property
-    def head(self) -> Optional[Pending]:
-        """What the worker is at now."""
-        first = next(iter(self._items.values()), None)
-        return first if first is not None and first.sent else None
+    def head(self, subshell: str = "") -> Optional[Pending]:
+        """What the worker is at now, in the main shell or in a subshell."""
+        return next((item for item in self.sent if item.subshell == subshell), None)
 
     @property
-    def sent(self) -> List[Pending]:
+    def sent(self) -> Iterator[Pending]:
         """What the worker has."""
-        return [item for item in self._items.values() if item.sent]
+        return (item for item in self._items.values() if item.sent)
 
     @property
     def unsent(self) -> List[Pending]:
@@ -99,7 +102,7 @@ class Queue:
     def mark_sent(self, item: Pending) -> None:
         """The worker has it now."""
         item.sent = True
-        self._start_clock()
+        self._start_clock(item.subshell)
 
     def finish(self, item: Pending, final: Final) -> None:
         """Answer it; the worker goes on with the next one."""
@@ -109,7 +112,7 @@ class Queue:
         if final.seconds is None:
             final = replace(final, seconds=time.monotonic() - item.since)
         item.answer(final)
-        self._start_clock()
+        self._start_clock(item.subshell)
 
     # -- interrupts and timeouts: Ctrl-C first, then the end of the process
 
@@ -118,7 +121,7 @@ class Queue:
         for item in self.unsent:
             self.finish(item, Final(item.request.id, INTERRUPT_STATUS, "interrupt"))
             return True
-        head = self.head
+        head = self.head() or next(self.sent, None)
         if head is None:
             return False
         now = time.monotonic()
@@ -133,11 +136,11 @@ class Queue:
         return True
 
     def _tell_stubborn(self, item: Pending) -> None:
-        if item is self.head:
+        if item is self.head(item.subshell):
             self._control.tell_stubborn(item.request)
 
-    def _start_clock(self) -> None:
-        head = self.head
+    def _start_clock(self, subshell: str) -> None:
+        head = self.head(subshell)
         if head is None or head.timer is not None or not isinstance(head.request, Execute):
             return
         if head.request.timeout is not None:
@@ -151,6 +154,6 @@ class Queue:
         self._control.send_interrupt(item.request)
 
     def _kill(self, item: Pending, why: str) -> None:
-        if item is self.head:
+        if item is self.head(item.subshell):
             item.killed = f"was ended by {why}, as the cell went on after Ctrl-C"
             self._control.kill()

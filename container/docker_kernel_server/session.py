@@ -249,7 +249,7 @@ class Session(Control):
         if link is None:
             return
         self._stopping = True
-        running = self._queue.sent
+        running = list(self._queue.sent)
         if not running:
             link.send(encode(CloseSession("close", self.name)))
             await asyncio.wait([self._exited], timeout=CLOSE_SECONDS)
@@ -291,7 +291,7 @@ class Session(Control):
     def _report_death(self, status: int) -> None:
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         code = 0 if number else os.WEXITSTATUS(status)
-        running = self._queue.sent
+        running = list(self._queue.sent)
         ending = next((item.killed for item in running if item.killed), _ending(status))
         detail = f"the session's process {ending}; its variables are lost"
         self._emit(SessionDied("", self.name, "signal" if number else "exit", detail))

@@ -1,11 +1,11 @@
 """One session's process: its variables, and the thread that talks to the server.
 
 The main thread runs an event loop, so that tasks which a cell leaves behind go on between cells,
-and runs cells in it, one after another. A reader thread takes the server's lines: answers to
-input(), and everything else for the main thread's queue. What Python prints goes over the wire in
-exact order with displays; what children and C libraries write goes through a pipe of the cell's
-own, whose read end the server gets, so that it streams while this process holds its GIL, and
-still belongs to its cell when that has long ended.
+and runs cells in it, one after another; a subshell does the same in a thread of its own (lanes.py).
+A reader thread takes the server's lines and gives each to its lane. What Python prints goes over
+the wire in exact order with displays; what children and C libraries write goes through a pipe of
+the cell's own, whose read end the server gets, so that it streams while this process holds its GIL,
+and still belongs to its cell when that has long ended.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Tuple
 
-from .errors import ProtocolError
+from .errors import ProtocolError, RequestRefused
 from .framing import LineSplitter, load_line
 from .interrupts import Interrupts
+from .lanes import Lane, start_subshell
 from .messages import (
     CloseSession,
+    CloseSubshell,
     CommInfo,
     Complete,
     Execute,
@@ -58,6 +60,9 @@ WIRE_CHECK_SECONDS = 1
 END_OF_INPUT = "\x04"
 """What a frontend answers where the person typed Ctrl-D."""
 
+MAX_SUBSHELLS = 100
+"""Each is a thread."""
+
 MAX_PARENTS = 1000
 """How many cells' Jupyter headers are kept, for threads that outlive their cell."""
 
@@ -82,10 +87,10 @@ class Worker(Console):
         self._interrupts = Interrupts(self._loop)
         self._output = Output(wire, self._interrupts)
         self._parents: OrderedDict[str, Dict[str, Any]] = OrderedDict()
-        self._requests: List[Optional[Request]] = []
-        self._came = asyncio.Event()
-        self._answers: queue.SimpleQueue[InputReply] = queue.SimpleQueue()
-        self._stdin_allowed = False
+        self._main = Lane(self._loop, self._handle, self._ended)
+        self._subshells: Dict[str, Lane] = {}
+        # For each running cell whose frontend can answer questions.
+        self._answers: Dict[str, queue.SimpleQueue[str]] = {}
         self._open_pipes("")
         install_streams(self._output)
         self._shell, note = _make_shell(self, choice)
@@ -99,7 +104,7 @@ class Worker(Console):
         info = {"python": platform.python_version(), "notes": self._notes, **self._shell.info()}
         self._output.emit("ready", "", {"info": info})
         threading.Thread(target=self._read, name="docker-kernel-reader", daemon=True).start()
-        task = self._loop.create_task(self._serve())
+        task = self._loop.create_task(self._main.serve())
         self._interrupts.task = task
         while not task.done():
             # An interrupt may still come up between two callbacks of the person's own tasks.
@@ -132,31 +137,40 @@ class Worker(Console):
 
     def _route(self, request: Request) -> None:
         if isinstance(request, InputReply):
-            self._answers.put(request)
+            answers = self._answers.get(request.request)
+            if answers is not None:
+                answers.put(request.value)
         elif isinstance(request, Interrupt):
             self._interrupts.doom(request.id)
+        elif isinstance(request, CloseSession):
+            self._main.put(None)
+        elif isinstance(request, CloseSubshell):
+            lane = self._subshells.pop(request.subshell, None)
+            if lane is not None:
+                lane.put(None)
+            self._finish(Final(request.id, 0, result={"running": lane is not None}))
         else:
-            self._loop.call_soon_threadsafe(self._enqueue, request)
-
-    def _enqueue(self, request: Request) -> None:
-        self._requests.append(None if isinstance(request, CloseSession) else request)
-        self._came.set()
-
-    # -- the main thread
-
-    async def _serve(self) -> None:
-        while not self._shell.exit_requested:
             try:
-                await self._came.wait()
-                request = self._requests.pop(0)
-                if not self._requests:
-                    self._came.clear()
-                if request is None:
-                    return
-                await self._handle(request)
-            except asyncio.CancelledError:
-                # An interrupt of a cell that had just ended by itself.
-                continue
+                self._lane(getattr(request, "subshell", "")).put(request)
+            except RequestRefused as exc:
+                self._finish(Final(request.id, 1, "refused", exc.message, exc.code))
+
+    def _lane(self, subshell: str) -> Lane:
+        if not subshell:
+            return self._main
+        if subshell not in self._subshells:
+            if len(self._subshells) >= MAX_SUBSHELLS:
+                raise RequestRefused(f"there are {MAX_SUBSHELLS} subshells already; close one")
+            try:
+                self._subshells[subshell] = start_subshell(subshell, self._handle, self._ended)
+            except RuntimeError as exc:
+                raise RequestRefused(f"there can be no further subshell: {exc}") from exc
+        return self._subshells[subshell]
+
+    def _ended(self) -> bool:
+        return self._shell.exit_requested
+
+    # -- a lane's requests
 
     async def _handle(self, request: Request) -> None:
         started = time.perf_counter()
@@ -171,12 +185,13 @@ class Worker(Console):
             if isinstance(request, Execute):
                 result = await self._execute(request)
                 if result["status"] != "ok":
-                    status, reason = 1, "interrupt" if self._interrupts.came else "error"
+                    interrupted = self._interrupts.came and not request.subshell
+                    status, reason = 1, "interrupt" if interrupted else "error"
             else:
                 result = self._answer(request)
         except ProtocolError as exc:
             status, reason, result, code = 1, "refused", exc.message, exc.code
-        except Exception as exc:  # noqa: BLE001 - each request gets its final
+        except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - each request gets its final
             status, reason, result = 1, "error", f"{type(exc).__name__}: {exc}"
         if os.getpid() != self._pid:
             # A child that the cell forked came out of it. The session is the parent.
@@ -184,23 +199,34 @@ class Worker(Console):
             os._exit(0)
         seconds = time.perf_counter() - started
         self._finish(Final(request.id, status, reason, result, code, seconds))
+        if self._shell.exit_requested:
+            self._main.put(None)  # it may be waiting, and this one be a subshell
 
     async def _execute(self, request: Execute) -> Reply:
-        self._open_pipes(request.id)
-        self._stdin_allowed = request.allow_stdin
+        if request.allow_stdin:
+            self._answers[request.id] = queue.SimpleQueue()
         try:
-            with self._interrupts.running(request.id):
+            if request.subshell:
                 return await self._shell.execute(request)
+            return await self._execute_in_main(request)
         except (KeyboardInterrupt, SystemExit, asyncio.CancelledError) as exc:
             # It came up in the shell's own code, outside of what the shell catches.
             return self._shell.abandoned(exc)
+        finally:
+            self._answers.pop(request.id, None)
+            _flush_foreign_buffers()
+
+    async def _execute_in_main(self, request: Execute) -> Reply:
+        # The descriptors are the process's, and so a subshell's cell has none of its own.
+        self._open_pipes(request.id)
+        try:
+            with self._interrupts.running(request.id):
+                return await self._shell.execute(request)
         except Exception:
             if not self._interrupts.came:
                 raise
             # The shell's own code has stumbled over an interrupt that came while it dealt with one.
             return self._shell.abandoned(KeyboardInterrupt())
-        finally:
-            _flush_foreign_buffers()
 
     def _answer(self, request: Request) -> Any:
         if isinstance(request, Complete):
@@ -248,36 +274,30 @@ class Worker(Console):
         return self._parents.get(self._output.cell(), {})
 
     def ask(self, prompt: str, password: bool) -> str:
-        cell = self._output.cell()
-        while not self._answers.empty():  # an answer that came after its cell was interrupted
-            self._answers.get()
+        answers = self._answers.get(self._output.cell())
+        if answers is None:
+            name = "getpass" if password else "raw_input"
+            raise self._shell.no_stdin_error(
+                f"{name} was called, but this frontend does not support input requests."
+            )
+        while not answers.empty():  # an answer to a question that was interrupted
+            answers.get()
         self.emit("input_request", prompt=prompt, password=password)
         try:
-            while True:
-                answer = self._answers.get()
-                if answer.request == cell:
-                    break
+            value = answers.get()
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Interrupted by user") from None
-        if answer.value == END_OF_INPUT:
+        if value == END_OF_INPUT:
             raise EOFError
-        return answer.value
+        return value
 
     def _input(self, prompt: object = "") -> str:
         """Read a line from the person."""
-        self._require_stdin("raw_input")
         return self.ask(str(prompt), False)
 
     def _getpass(self, prompt: str = "Password: ", stream: Any = None, **kwargs: Any) -> str:
         """Read a line from the person, who types it unseen."""
-        self._require_stdin("getpass")
         return self.ask(prompt, True)
-
-    def _require_stdin(self, name: str) -> None:
-        if not self._stdin_allowed:
-            raise self._shell.no_stdin_error(
-                f"{name} was called, but this frontend does not support input requests."
-            )
 
 
 def _forget_cancellation() -> None:

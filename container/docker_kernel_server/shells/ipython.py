@@ -12,6 +12,7 @@ import os
 import pdb
 import subprocess
 import sys
+import threading
 from typing import Any, Dict, List, Optional
 
 import IPython
@@ -33,6 +34,16 @@ from .comms import Comms
 
 INLINE_BACKEND = "module://matplotlib_inline.backend_inline"
 NO_SCREEN = "a container has no screen; use %matplotlib inline or %matplotlib widget instead"
+
+
+class CellState(threading.local):
+    """What is known of the cell that runs; a subshell's thread has its own."""
+
+    formatting = False
+    """Whether an error now is of the value's repr, and not of the cell's code."""
+    display_failed = False
+    traceback: List[str] = []  # noqa: RUF012 - replaced, never changed
+    value: Dict[str, Any] = {}  # noqa: RUF012
 
 
 class WireDisplayPublisher(DisplayPublisher):  # type: ignore[misc]
@@ -67,29 +78,29 @@ class WireDisplayHook(DisplayHook):  # type: ignore[misc]
     """The value of a cell's last expression, as an event."""
 
     console: Console
-    formatting = False
+    state: CellState
 
     def start_displayhook(self) -> None:
-        """Errors from here on are of the value's repr, not of the cell's code."""
-        self.formatting = True
-        self._content: Dict[str, Any] = {"data": {}, "metadata": {}}
+        """The value's repr comes next."""
+        self.state.formatting = True
+        self.state.value = {"data": {}, "metadata": {}}
 
     def write_output_prompt(self) -> None:
         """Note the number of the prompt, which moves on before the end."""
-        self._content["execution_count"] = self.prompt_count
+        self.state.value["execution_count"] = self.prompt_count
 
     def write_format_data(
         self, format_dict: Dict[str, Any], md_dict: Optional[Dict[str, Any]] = None
     ) -> None:
         """Note the MIME bundle."""
-        self._content["data"] = format_dict
-        self._content["metadata"] = md_dict or {}
+        self.state.value["data"] = format_dict
+        self.state.value["metadata"] = md_dict or {}
 
     def finish_displayhook(self) -> None:
         """Send it."""
-        if self._content["data"]:
-            self.console.emit("result", **self._content)
-        self.formatting = False
+        if self.state.value["data"]:
+            self.console.emit("result", **self.state.value)
+        self.state.formatting = False
 
 
 class KernelFacade:
@@ -118,10 +129,9 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
     kernel = AnyTrait()
     console = AnyTrait()
     autoindent = CBool(False)
+    state = AnyTrait()
     exit_requested = False
-    display_failed = False
     keepkernel_on_exit: Optional[bool] = None
-    last_traceback: Optional[List[str]] = None
 
     @default("exiter")
     def _default_exiter(self) -> ZMQExitAutocall:
@@ -136,6 +146,7 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
         """Give the hook its way out."""
         super().init_displayhook()
         self.displayhook.console = self.console
+        self.displayhook.state = self.state
 
     def init_hooks(self) -> None:
         """Page through payloads: a frontend has a pager of its own."""
@@ -189,8 +200,8 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
 
     def forget_error(self) -> None:
         """A new cell starts."""
-        self.last_traceback = None
-        self.display_failed = False
+        self.state.traceback = []
+        self.state.display_failed = self.state.formatting = False
 
     def _get_exc_info(self, exc_tuple: Any = None) -> Any:
         etype, value, tb = super()._get_exc_info(exc_tuple)
@@ -200,9 +211,9 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
         self.console.emit(
             "error", ename=etype.__name__, evalue=_text_of(evalue), traceback=list(stb)
         )
-        self.last_traceback = list(stb)
+        self.state.traceback = list(stb)
         # An error in the repr of a cell's value fails the cell, though its code succeeded.
-        self.display_failed = self.display_failed or self.displayhook.formatting
+        self.state.display_failed = self.state.display_failed or self.state.formatting
 
     def system_piped(self, cmd: str) -> None:
         """``!cmd``: its output as it comes, its exit code in ``_exit_code``."""
@@ -226,7 +237,9 @@ class IPythonShell(Shell):
         self._console = console
         self._comms = Comms(console)
         facade = KernelFacade(console, self._comms)
-        self.shell: Any = ZMQInteractiveShell.instance(kernel=facade, console=console)
+        self.shell: Any = ZMQInteractiveShell.instance(
+            kernel=facade, console=console, state=CellState()
+        )
         facade.shell = self.shell
         self.shell.config.IPKernelApp.connection_file = ""
         self._takes_cell_id = "cell_id" in inspect.signature(InteractiveShell.run_cell).parameters
@@ -252,7 +265,7 @@ class IPythonShell(Shell):
         shell = self.shell
         result = await self._run(request)
         error = result.error_before_exec or result.error_in_exec
-        if result.success and not shell.display_failed:
+        if result.success and not shell.state.display_failed:
             reply: Reply = {"status": "ok"}
             reply["user_expressions"] = shell.user_expressions(request.user_expressions)
         else:
@@ -302,7 +315,7 @@ class IPythonShell(Shell):
             "status": "error",
             "ename": type(error).__name__,
             "evalue": _text_of(error),
-            "traceback": self.shell.last_traceback or [],
+            "traceback": self.shell.state.traceback,
             "user_expressions": {},
         }
 
