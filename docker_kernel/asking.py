@@ -7,29 +7,28 @@ asks at every key that is pressed, and only a cell tries again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import datetime
 from typing import Any
 
-from ipykernel.kernelbase import Kernel
 from jupyter_client.session import Session as JupyterSession
 
 from docker_kernel_server import messages as wire
 
 from . import outputs
 from .client import Client
-from .errors import DockerKernelError
+from .errors import ConnectionLost, DockerKernelError
 from .iopub import IOPub
 from .launch import Launcher
 from .router import Asker, Router
+from .subshells import Content, SubshellKernel
 
-Content = dict[str, Any]
 
-
-class SessionKernel(Kernel):
+class SessionKernel(SubshellKernel):
     """A kernel with a session behind it."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(**kwargs)
         self._jupyter: JupyterSession = kwargs["session"]
         self._launcher: Launcher = kwargs["parent"].launcher
         self._iopub = IOPub(self._jupyter, self.iopub_thread, self.ident)
@@ -45,6 +44,7 @@ class SessionKernel(Kernel):
         try:
             return await asyncio.wrap_future(call.future)
         finally:
+            self._router.end_question(request.id)
             # What comes after (the reply, idle) must not overtake text that is held back.
             self._iopub.flush()
 
@@ -60,8 +60,10 @@ class SessionKernel(Kernel):
             client = session.ready if session else None
             if client is None:
                 client = await asyncio.wrap_future(self._launcher.opening)
+            asker = self._asker()
+            keys["subshell"] = subshell_of(asker.parent)
             request = kind(client.new_id(), self._session_name, **keys)
-            final = await self._call(client, request, self._asker())
+            final = await self._call(client, request, asker)
         except Exception as exc:
             # Whatever went wrong, a request gets an answer.
             if not isinstance(exc, DockerKernelError):
@@ -96,6 +98,15 @@ class SessionKernel(Kernel):
         """Former input; the session reads the request's content itself."""
         content = await self._query(wire.History, access=parent["content"])
         self._jupyter.send(stream, "history_reply", content, parent, ident)
+
+    def close_subshell(self, subshell_id: str) -> None:
+        """End a subshell's thread in the session."""
+        session = self._launcher.session
+        client = session.ready if session else None
+        if client is not None:
+            with contextlib.suppress(ConnectionLost):  # the threads have ended with it
+                request = wire.CloseSubshell(client.new_id(), self._session_name, subshell_id)
+                client.request(request)
 
     # -- comms (widgets)
 
@@ -141,6 +152,11 @@ class SessionKernel(Kernel):
     def _session_name(self) -> str:
         session = self._launcher.session
         return session.name if session else ""
+
+
+def subshell_of(parent: Content) -> str:
+    """The subshell that a request is for; "" is the main shell."""
+    return str(parent["header"].get("subshell_id") or "")
 
 
 def plain_header(header: Content) -> Content:

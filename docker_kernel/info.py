@@ -28,7 +28,7 @@ def kernel_info(session: Session | None) -> dict[str, Any]:
         "language_info": language_info(session),
         "banner": banner(session),
         "help_links": HELP_LINKS,
-        "supported_features": [],
+        "supported_features": ["kernel subshells"],
     }
 
 

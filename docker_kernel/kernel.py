@@ -10,16 +10,15 @@ import asyncio
 from concurrent.futures import Future
 from typing import Any
 
-import zmq
-
 from docker_kernel_server import __version__
 from docker_kernel_server import messages as wire
 
 from . import info, outputs
-from .asking import Content, SessionKernel, plain_header
+from .asking import SessionKernel, plain_header, subshell_of
 from .client import Client
 from .errors import DockerKernelError
 from .launch import in_thread
+from .subshells import Content
 
 PROGRESS_AFTER, PROGRESS_EVERY = 2.0, 1.0
 """Seconds of waiting after which a cell shows how the start goes, and how often."""
@@ -38,8 +37,7 @@ class DockerKernel(SessionKernel):
         super().__init__(**kwargs)
         self._count = 1
         self._told: set[str] = set()
-        self._waiting: asyncio.Future[Client] | None = None
-        self._stopping: asyncio.Future[None] | None = None
+        self._waiting: set[asyncio.Future[Client]] = set()
 
     @property
     def kernel_info(self) -> Content:
@@ -97,6 +95,7 @@ class DockerKernel(SessionKernel):
                 allow_stdin=allow_stdin,
                 cell_id=cell_id,
                 parent=plain_header(header),
+                subshell=subshell_of(asker.parent),
             )
             final = await self._call(client, request, asker)
         except asyncio.CancelledError:
@@ -108,8 +107,6 @@ class DockerKernel(SessionKernel):
             if not isinstance(exc, DockerKernelError):
                 self.log.exception("a cell could not be run")
             return self._fail(outputs.error_of_exception(exc), asker.parent, silent)
-        finally:
-            self._router.end_question()
         return self._reply(final, asker.parent, silent)
 
     async def _client(self, parent: Content, silent: bool) -> Client:
@@ -119,11 +116,12 @@ class DockerKernel(SessionKernel):
         if ready is not None:
             return ready
         progress = None if silent else asyncio.ensure_future(self._show_progress(parent))
-        self._waiting = asyncio.wrap_future(self._launcher.open())
+        waiting = asyncio.wrap_future(self._launcher.open())
+        self._waiting.add(waiting)
         try:
-            client = await self._waiting
+            client = await waiting
         finally:
-            self._waiting = None
+            self._waiting.discard(waiting)
             if progress is not None:
                 progress.cancel()
         if self._launcher.session is not None:
@@ -170,25 +168,6 @@ class DockerKernel(SessionKernel):
             self._iopub.publish(error, parent)
         return outputs.reply_of_error(error, self._count)
 
-    def _abort_queues(self, subshell_id: str | None = None) -> None:
-        """After an error: answer what is queued with "aborted".
-
-        The base class stops aborting one turn of the loop later. What waits for the shell's lock
-        gets it one turn after another, so we stop behind all that waits, and before what comes.
-        """
-        self._aborting = True
-        # Only receiving: what a frontend sends in answer to our reply isn't queued yet.
-        if self.shell_stream is not None:
-            self.shell_stream.flush(zmq.POLLIN)
-
-        async def stop() -> None:
-            if self.stop_on_error_timeout:
-                await asyncio.sleep(self.stop_on_error_timeout)
-            async with self._main_asyncio_lock:
-                self._aborting = False
-
-        self._stopping = asyncio.ensure_future(stop())
-
     # -- interrupting and ending
 
     def interrupt_soon(self) -> None:
@@ -201,8 +180,8 @@ class DockerKernel(SessionKernel):
             self.io_loop.add_callback(self._stop_waiting)
 
     def _stop_waiting(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
+        for waiting in self._waiting:
+            waiting.cancel()
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Content) -> None:
         """Handle an interrupt request."""
@@ -230,5 +209,5 @@ class DockerKernel(SessionKernel):
     def close(self) -> None:
         """End the sandbox, if it isn't yet, and the kernel's own threads."""
         self._launcher.stop()
-        self._router.end_question()
+        self._router.close()
         self._iopub.close()

@@ -45,7 +45,7 @@ class Router:
         self._stdin = (jupyter, stdin, threading.Lock())
         self._askers: OrderedDict[str, Asker] = OrderedDict()
         self._last = Asker({})
-        self._question: Question | None = None
+        self._questions: dict[str, Question] = {}
 
     def expect(self, request_id: str, asker: Asker) -> None:
         """The events of this request belong to ``asker``."""
@@ -67,11 +67,16 @@ class Router:
         elif (output := outputs.output_of(event)) is not None:
             self._iopub.publish(output, asker.parent)
 
-    def end_question(self) -> None:
+    def end_question(self, request_id: str) -> None:
         """The cell has ended: nobody waits for an answer any more."""
-        if self._question is not None:
-            self._question.cancel()
-            self._question = None
+        question = self._questions.pop(request_id, None)
+        if question is not None:
+            question.cancel()
+
+    def close(self) -> None:
+        """Every cell has ended."""
+        for request_id in list(self._questions):
+            self.end_question(request_id)
 
     def _ask(self, event: wire.InputRequest, asker: Asker, session: Session) -> None:
         def answer(value: str) -> None:
@@ -81,4 +86,5 @@ class Router:
 
         # What was printed before the question has to be seen before it.
         self._iopub.flush()
-        self._question = Question(self._stdin, event, (asker.ident, asker.parent), answer)
+        asked_by = (asker.ident, asker.parent)
+        self._questions[event.id] = Question(self._stdin, event, asked_by, answer)

@@ -51,7 +51,7 @@ def test_kernel_info(kernel: Kernel) -> None:
     assert content["language_info"]["name"] == "python"
     assert content["language_info"]["file_extension"] == ".py"
     assert content["implementation"] == "docker-kernel"
-    assert content["supported_features"] == []
+    assert content["supported_features"] == ["kernel subshells"]
     assert "attached to the server" in content["banner"]
 
 

@@ -1,0 +1,146 @@
+"""Subshells: requests that are answered while the main shell runs a cell.
+
+ipykernel gives each subshell a thread. Here a request only waits for the sandbox, where the thread
+is; so on this side a subshell is a lock in the same event loop, and the main shell pays nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import uuid
+from typing import Any
+
+import zmq
+from ipykernel.kernelbase import Kernel
+from ipykernel.subshell_manager import UnknownSubshellError
+from jupyter_client.session import Session as JupyterSession
+
+Content = dict[str, Any]
+Frames = list[zmq.Frame]
+
+
+class Subshell:
+    """One subshell: its requests run one after another."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.aborting = False
+
+
+class SubshellKernel(Kernel):
+    """A kernel with subshells. `close_subshell` is told of each that ends."""
+
+    _jupyter: JupyterSession
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        self._subshells: dict[str, Subshell] = {}
+
+    def close_subshell(self, subshell_id: str) -> None:
+        """A subshell has ended."""
+        raise NotImplementedError
+
+    # -- requests on the control channel
+
+    async def create_subshell_request(self, stream: Any, ident: Any, parent: Content) -> None:
+        """Make a subshell; its thread starts with its first request."""
+        subshell_id = str(uuid.uuid4())
+        self._subshells[subshell_id] = Subshell()
+        content = {"status": "ok", "subshell_id": subshell_id}
+        self._jupyter.send(stream, "create_subshell_reply", content, parent, ident)
+
+    async def delete_subshell_request(self, stream: Any, ident: Any, parent: Content) -> None:
+        """End a subshell, after what it was asked before."""
+        subshell_id = parent["content"].get("subshell_id")
+        content: Content = {"status": "ok"}
+        if self._subshells.pop(subshell_id, None) is None:
+            content = {"status": "error", "evalue": str(UnknownSubshellError(subshell_id))}
+        else:
+            self.close_subshell(subshell_id)
+        self._jupyter.send(stream, "delete_subshell_reply", content, parent, ident)
+
+    async def list_subshell_request(self, stream: Any, ident: Any, parent: Content) -> None:
+        """Name the subshells."""
+        content = {"status": "ok", "subshell_id": list(self._subshells)}
+        self._jupyter.send(stream, "list_subshell_reply", content, parent, ident)
+
+    # -- requests on the shell channel
+
+    async def shell_main(self, subshell_id: str | None, msg: Frames) -> None:
+        """Handle a message of the shell channel, in the main shell or in a subshell."""
+        subshell_id = self._subshell_of(msg)
+        if subshell_id is None:
+            await super().shell_main(None, msg)
+            return
+        # In a context of its own: what a cell of the main shell awaits mustn't see our parent.
+        context = contextvars.copy_context()
+        await context.run(asyncio.ensure_future, self._in_subshell(subshell_id, msg))
+
+    def _subshell_of(self, msg: Frames) -> str | None:
+        _, frames = self._jupyter.feed_identities(msg, copy=False)
+        header = frames[1].bytes  # type: ignore[union-attr]
+        # Every message comes through here, and hardly any has this: a look costs less than parsing.
+        if b"subshell_id" not in header:
+            return None
+        found = self._jupyter.unpack(header).get("subshell_id")
+        return None if found is None else str(found)
+
+    async def _in_subshell(self, subshell_id: str, msg: Frames) -> None:
+        idents, frames = self._jupyter.feed_identities(msg, copy=False)
+        try:
+            request = self._jupyter.deserialize(frames, content=True, copy=False)
+        except Exception:
+            self.log.exception("a message for a subshell can't be read")
+            return
+        subshell = self._subshells.get(subshell_id)
+        if subshell is None:
+            self._send_unknown_subshell_reply(idents, request, UnknownSubshellError(subshell_id))
+            return
+        async with subshell.turn:
+            self.set_parent(idents, request, channel="shell")  # type: ignore[no-untyped-call]
+            self._publish_status("busy", "shell")  # type: ignore[no-untyped-call]
+            await self._handle(subshell, idents, request)
+            self._publish_status("idle", "shell")  # type: ignore[no-untyped-call]
+
+    async def _handle(self, subshell: Subshell, idents: Any, request: Content) -> None:
+        kind = request["header"]["msg_type"]
+        handler = self.shell_handlers.get(kind)
+        if kind == "execute_request" and subshell.aborting:
+            self._send_abort_reply(self.shell_stream, request, idents)  # type: ignore[no-untyped-call]
+        elif handler is None:
+            self.log.warning("Unknown message type: %r", kind)
+        else:
+            try:
+                await handler(self.shell_stream, idents, request)
+            except Exception:
+                self.log.exception("Exception in message handler:")
+
+    # -- aborting what is queued after an error
+
+    def _abort_queues(self, subshell_id: str | None = None) -> None:
+        """After an error: answer what is queued with "aborted".
+
+        The base class stops aborting one turn of the loop later. What waits for the shell's lock
+        gets it one turn after another, so we stop behind all that waits, and before what comes.
+        """
+        subshell = self._subshells.get(subshell_id) if subshell_id else None
+        turn = subshell.turn if subshell else self._main_asyncio_lock
+        self._set_aborting(subshell, True)
+        # Only receiving: what a frontend sends in answer to our reply isn't queued yet.
+        if self.shell_stream is not None:
+            self.shell_stream.flush(zmq.POLLIN)
+
+        async def stop() -> None:
+            if self.stop_on_error_timeout:
+                await asyncio.sleep(self.stop_on_error_timeout)
+            async with turn:
+                self._set_aborting(subshell, False)
+
+        self._stopping = asyncio.ensure_future(stop())
+
+    def _set_aborting(self, subshell: Subshell | None, aborting: bool) -> None:
+        if subshell is None:
+            self._aborting = aborting
+        else:
+            subshell.aborting = aborting
