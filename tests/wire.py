@@ -47,12 +47,13 @@ class Server:
         python: str = sys.executable,
         port: int = 0,
         args: Sequence[str] = (),
+        script: Path = SCRIPT,
     ) -> None:
         self.folder = folder
         self.secret = secret
         self.mark = uuid.uuid4().hex
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
-        command = [python, "-I", "-S", str(SCRIPT), "--workplace", str(folder)]
+        command = [python, "-I", "-S", str(script), "--workplace", str(folder)]
         command += ["--port", str(port), "--python", python, *args]
         if secret is not None:
             command.append("--secret-from-stdin")

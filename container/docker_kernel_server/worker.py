@@ -16,6 +16,7 @@ import atexit
 import builtins
 import contextlib
 import getpass
+import importlib
 import os
 import platform
 import queue
@@ -203,6 +204,8 @@ class Worker(Console):
             self._main.put(None)  # it may be waiting, and this one be a subshell
 
     async def _execute(self, request: Execute) -> Reply:
+        # A package that was installed in the same tick of the clock as its folder was last read.
+        importlib.invalidate_caches()
         if request.allow_stdin:
             self._answers[request.id] = queue.SimpleQueue()
         try:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import array
 import gc
+import importlib
 import json
 import os
 import selectors
 import signal
+import site
 import socket
 import sys
 from typing import Any, Dict, List, Set, Tuple
@@ -25,36 +27,59 @@ from . import packages, worker
 FD_BYTES = array.array("i").itemsize
 
 
-BOOTSTRAP = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from docker_kernel_server import zygote; zygote.main()"
-)
+# The package is loaded from where it lies, without its folder on sys.path: that may be the person's
+# site-packages, or hold modules that would hide others. So may the working folder, which "-c" adds.
+BOOTSTRAP = """\
+import sys
+sys.path[:] = [folder for folder in sys.path if folder]
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("docker_kernel_server", sys.argv[1])
+sys.modules[spec.name] = package = module_from_spec(spec)
+spec.loader.exec_module(package)
+from docker_kernel_server import zygote
+zygote.main()
+"""
 
 
 def command(python: str, control: int, lent: str, *attempt: str) -> List[str]:
     """The command line of a zygote; ``attempt`` is what an earlier one left: a way and a note."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return [python, "-c", BOOTSTRAP, root, str(control), lent, *attempt]
+    package = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__init__.py")
+    return [python, "-c", BOOTSTRAP, package, str(control), lent, *attempt]
 
 
 def main() -> None:
     """Run the zygote with the arguments that `command` made."""
-    root, control, lent, *attempt = sys.argv[1:]
+    _, control, lent, *attempt = sys.argv[1:]
     # The person's Ctrl-C is for a worker; the workers set a handler of their own.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The server's package is imported whole by now; what follows shall see neither
-    # its folder nor the modules that happen to lie in the working folder.
-    sys.path[:] = [folder for folder in sys.path if folder not in ("", root)]
+    _make_user_site()
     try:
         choice = packages.prepare(lent, *attempt)
     except packages.StartAgain as again:
         args = command(sys.executable, int(control), lent, again.way, again.note)
         os.execv(sys.executable, args)  # noqa: S606
     sys.argv[:] = [""]
+    # Each cell does this; from Python 3.12 on, the first time costs an import.
+    importlib.invalidate_caches()
     gc.collect()
     # What is frozen isn't touched by the collector, so the workers go on sharing its memory.
     gc.freeze()
     Zygote(socket.socket(fileno=int(control)), choice).run()
+
+
+def _make_user_site() -> None:
+    """Have the folder that pip installs to without root: Python finds none that comes later."""
+    folder = site.getusersitepackages()
+    if not site.ENABLE_USER_SITE or folder in sys.path:
+        return
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return
+    # Before the image's own packages, as Python has it.
+    own = site.getsitepackages()
+    place = next((place for place, path in enumerate(sys.path) if path in own), len(sys.path))
+    sys.path.insert(place, folder)
 
 
 class Zygote:

@@ -1,0 +1,127 @@
+"""What a session finds on sys.path, and what the zygote's own start leaves there (K9 to K11)."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from wire import SCRIPT, Server
+
+PACKAGE = SCRIPT.parent / "docker_kernel_server"
+
+
+@pytest.fixture
+def bare_python(pythons: dict[str, str]) -> str:
+    """A Python that isn't a virtual environment's, so that it has a user site."""
+    if not pythons:
+        pytest.skip("there is no other Python on this machine")
+    return pythons[max(pythons, key=lambda version: int(version.split(".")[1]))]
+
+
+def wheel(folder: Path, name: str) -> Path:
+    """The least that pip installs: one module that says its name."""
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(f"{name}.py", f"name = {name!r}\n")
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def test_what_pip_installs_for_the_user_is_found_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare_python: str
+) -> None:
+    """K9: in the session that installed it, and after a restart; the folder wasn't there before."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("PIP_USER", raising=False)
+    pip = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', "
+    pip += "'--user', '--no-index', '--break-system-packages', {!r}], check=True)"
+    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    with Server(tmp_path / "work", python=bare_python) as server, server.connect() as client:
+        session = client.open()
+        assert session.execute("import late_one").error == "ModuleNotFoundError"
+        session.ok(pip.format(str(wheel(tmp_path, "late_one"))))
+        assert session.ok("import late_one; late_one.name").value == "'late_one'"
+        assert session.ask("restart_session").status == 0
+        assert session.ok("import late_one; late_one.name").value == "'late_one'"
+        assert str(home) in str(session.ok("late_one.__file__").value)
+
+
+def test_the_user_site_stands_where_python_puts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare_python: str
+) -> None:
+    """K11: what the person installs wins over what the image has."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    paths = []
+    for _ in range(2):  # the second server finds the folder there
+        with Server(tmp_path / "work", python=bare_python) as server, server.connect() as client:
+            paths.append(client.open().ok("import sys; sys.path").value)
+    assert str(tmp_path / "home") in str(paths[0])
+    assert paths[0] == paths[1]
+
+
+def test_a_module_that_appears_is_found_by_the_next_cell(tmp_path: Path) -> None:
+    """K9: also where it comes in the same tick of the clock in which its folder was read."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with Server(tmp_path / "work") as server, server.connect() as client:
+        session = client.open()
+        session.ok(f"import os, sys; sys.path.append({str(folder)!r}); stamp = (1e9, 1e9)")
+        for number in range(3):
+            code = f"os.utime({str(folder)!r}, stamp)\nimport late_{number}"
+            assert session.execute(code).error == "ModuleNotFoundError"
+            (folder / f"late_{number}.py").touch()
+            assert session.ok(f"os.utime({str(folder)!r}, stamp)").status == 0
+            assert session.ok(f"import late_{number}").status == 0
+
+
+HOSTILE = ("docker_kernel_server", "json", "typing", "site", "asyncio", "selectors")
+
+
+def test_nothing_hides_the_servers_modules_or_the_standard_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K10: neither what lies in the working folder nor what lies beside the server."""
+    beside = tmp_path / "site-packages"
+    shutil.copytree(PACKAGE, beside / PACKAGE.name)
+    shutil.copy(SCRIPT, beside)
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in HOSTILE:
+        (work / f"{name}.py").write_text("raise SystemExit('hidden')")
+    for name in ("json", "typing", "asyncio", "selectors"):
+        (beside / f"{name}.py").write_text("raise SystemExit('hidden')")
+    monkeypatch.setenv("PYTHONPATH", "")
+    script = tmp_path / "start.py"
+    script.write_text(
+        f"import sys; sys.path.append({str(beside)!r})\n"
+        "from docker_kernel_server.__main__ import main\nsys.exit(main())\n"
+    )
+    with Server(work, script=script) as server, server.connect() as client:
+        assert client.open().ok("1 + 1").value == "2"
+
+
+@pytest.mark.parametrize("on_path", [True, False])
+def test_the_servers_folder_is_on_the_persons_path_only_if_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_path: bool
+) -> None:
+    """K11: an installed server lies in site-packages, with the person's own packages."""
+    folder = tmp_path / "site-packages"
+    shutil.copytree(PACKAGE, folder / PACKAGE.name)
+    script = Path(shutil.copy(SCRIPT, folder))
+    (folder / "neighbour.py").write_text("name = 'neighbour'\n")
+    if on_path:
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+    with Server(tmp_path / "work", script=script) as server, server.connect() as client:
+        session = client.open()
+        paths = session.ok("import sys; sys.path").value or ""
+        assert (repr(str(folder)) in paths) is on_path
+        assert session.execute("import neighbour").error == (
+            None if on_path else "ModuleNotFoundError"
+        )
