@@ -249,6 +249,29 @@ def test_a_flood_of_interrupts_never_ends_a_session(client: Wire, session: Sessi
     assert not deaths(client)
 
 
+UNBEGUN = """
+import sys, gc
+ask = get_ipython().should_run_async
+def interrupted(*args, **kwargs):
+    if sys._getframe(1).f_code.co_name == "_run_cell":
+        del get_ipython().should_run_async
+        raise KeyboardInterrupt
+    return ask(*args, **kwargs)
+get_ipython().should_run_async = interrupted
+"""
+
+
+def test_an_interrupt_at_a_cells_very_start_says_nothing_of_coroutines(session: Session) -> None:
+    """C3: in the middle of IPython's own code it's rare, so it is raised there by hand."""
+    session.ok(UNBEGUN)
+    answer = session.execute("1 + 1")
+    assert answer.error == "KeyboardInterrupt"
+    assert "never awaited" not in answer.text() + session.ok("gc.collect() and None").text()
+    # The person's own mistake is still told.
+    code = "async def mine(): pass\nmine() and None\n_ = gc.collect()"
+    assert "'mine' was never awaited" in session.ok(code).text()
+
+
 def test_a_cell_may_handle_its_interrupt(client: Wire, session: Session) -> None:
     code = "try:\n    print('on')\n    while True: pass\n"
     code += "except KeyboardInterrupt:\n    print('handled')"

@@ -259,10 +259,29 @@ class _Bytes(io.RawIOBase):
         return len(data)
 
 
-def install_streams(output: Output) -> None:
-    """Let print and its like go through ``output``."""
-    sys.stdout = OutStream(output, "stdout")
-    sys.stderr = OutStream(output, "stderr")
+def install_streams(output: Output) -> Dict[str, OutStream]:
+    """Let print and its like go through ``output``; the streams by name."""
+    streams = {name: OutStream(output, name) for name in DESCRIPTORS}
+    for name, stream in streams.items():
+        setattr(sys, name, stream)
+    return streams
+
+
+def put_back(streams: Dict[str, OutStream]) -> None:
+    """Install the streams again where a cell has left nothing that can be written to.
+
+    A stream of the person's own that works stays, as in IPython.
+    """
+    for name, stream in streams.items():
+        if not _is_usable(getattr(sys, name, None)):
+            setattr(sys, name, stream)
+
+
+def _is_usable(stream: Any) -> bool:
+    try:
+        return callable(stream.write) and not getattr(stream, "closed", False)
+    except Exception:  # noqa: BLE001 - it may be anything
+        return False
 
 
 def _line(event: Dict[str, Any]) -> bytes:

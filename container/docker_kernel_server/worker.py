@@ -26,6 +26,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from typing import Any, Dict, Tuple
 
@@ -49,7 +50,7 @@ from .messages import (
     parse_request,
     unpack_buffers,
 )
-from .output import DESCRIPTORS, Output, install_streams
+from .output import DESCRIPTORS, Output, install_streams, put_back
 from .packages import Choice
 from .shells import Console, Reply, Shell
 
@@ -93,10 +94,14 @@ class Worker(Console):
         # For each running cell whose frontend can answer questions.
         self._answers: Dict[str, queue.SimpleQueue[str]] = {}
         self._open_pipes("")
-        install_streams(self._output)
+        self._streams = install_streams(self._output)
         self._shell, note = _make_shell(self, choice)
         self._interrupts.code = type(self._shell).execute.__code__
         self._notes = [text for text in (choice.note, note) if text]
+        # An interrupt may come between the making of a coroutine and its first step. That a shell's
+        # own never ran is no news to the person.
+        message = r"coroutine '\w+Shell\.\w+' was never awaited"
+        warnings.filterwarnings("ignore", message, RuntimeWarning)
         builtins.input = self._input
         getpass.getpass = self._getpass
 
@@ -204,6 +209,7 @@ class Worker(Console):
             self._main.put(None)  # it may be waiting, and this one be a subshell
 
     async def _execute(self, request: Execute) -> Reply:
+        put_back(self._streams)
         # A package that was installed in the same tick of the clock as its folder was last read.
         importlib.invalidate_caches()
         if request.allow_stdin:
@@ -342,7 +348,7 @@ def _fill_standard_descriptors() -> None:
 def _flush_foreign_buffers() -> None:
     """Let out what C libraries and sys.__stdout__ hold back, for it belongs to this cell."""
     for stream in (sys.__stdout__, sys.__stderr__):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(Exception):  # whatever the person's code has put there
             if stream is not None:
                 stream.flush()
     if _LIBC is not None:
