@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import sys
 from typing import Any
@@ -67,6 +68,15 @@ class DockerKernelApp(IPKernelApp):
     def _capture_fd_output_default(self) -> bool:
         return False
 
+    def init_iopub(self, context: Any) -> None:
+        """As in ipykernel, but `close` alone ends the iopub thread.
+
+        By a handler of its own it would end before our threads, and close the sockets by which they
+        send to it under them: then libzmq aborts the process, or a message waits for ever.
+        """
+        super().init_iopub(context)  # type: ignore[no-untyped-call]
+        atexit.unregister(self.iopub_thread.stop)
+
     def init_control(self, context: Any) -> None:
         """As in ipykernel, without the thread for subshells."""
         super().init_control(context)  # type: ignore[no-untyped-call]
@@ -95,14 +105,13 @@ class DockerKernelApp(IPKernelApp):
             # The end is under way: a second SIGTERM (Jupyter sends one where a shutdown takes its
             # time) must not cut it short.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            # The control thread may still be saying that a shutdown is done. ipykernel's atexit
-            # handlers end the iopub thread first, and such a message would then wait for ever.
-            if self.control_thread is not None and self.control_thread.is_alive():
-                self.control_thread.stop()
-                self.control_thread.join()
 
     def close(self) -> None:
-        """End the kernel's own threads before the channels."""
+        """End all threads that send on the channels, and then the channels; called at exit."""
+        # The control thread may still be saying that a shutdown is done.
+        if self.control_thread is not None and self.control_thread.is_alive():
+            self.control_thread.stop()
+            self.control_thread.join()
         if self.kernel is not None:
             self.kernel.close()
         super().close()  # type: ignore[no-untyped-call]

@@ -53,8 +53,13 @@ class IOPub:
         self._timer.start()
 
     def publish(self, output: Output, parent: Parent) -> None:
-        """Send a message that belongs to the request ``parent``. Waits where too much is unsent."""
+        """Send a message that belongs to the request ``parent``. Waits where too much is unsent.
+
+        After `close` it does nothing.
+        """
         with self._changed:
+            if self._closed:
+                return
             if output.msg_type == "stream":
                 self._publish_text(output, parent)
             else:

@@ -23,6 +23,9 @@ from .stdin import Question
 MAX_PARENTS = 1000
 """For so many requests the message is kept, so that a thread's late output finds its cell."""
 
+CLOSE_SECONDS = 2.0
+"""How long `close` waits for the thread of a question; it looks up twenty times a second."""
+
 
 @dataclass(frozen=True)
 class Asker:
@@ -74,9 +77,11 @@ class Router:
             question.cancel()
 
     def close(self) -> None:
-        """Every cell has ended."""
+        """Every cell has ended, and so has the use of the stdin socket."""
         for request_id in list(self._questions):
             self.end_question(request_id)
+        # Taken for good: libzmq aborts the process where a socket is closed under a thread.
+        self._stdin[2].acquire(timeout=CLOSE_SECONDS)
 
     def _ask(self, event: wire.InputRequest, asker: Asker, session: Session) -> None:
         def answer(value: str) -> None:
