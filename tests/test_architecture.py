@@ -5,9 +5,14 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from docker_kernel.runtime import LENT
 
 PROJECT = Path(__file__).parent.parent
 HOST = PROJECT / "docker_kernel"
@@ -147,3 +152,12 @@ def test_the_look_sees_every_way_to_import(tmp_path: Path, source: str, found: l
     path = tmp_path / "module.py"
     path.write_text(source, encoding="utf-8")
     assert list(imports("pack.sub.module", path)) == found
+
+
+def test_what_the_host_imports_and_lends_is_a_dependency() -> None:
+    requirements = [Requirement(text) for text in metadata.requires("docker-kernel") or []]
+    declared = {canonicalize_name(item.name) for item in requirements if item.marker is None}
+    modules = {target.split(".")[0] for _, target in all_imports(HOST)}
+    foreign = modules - set(sys.stdlib_module_names) - {"docker_kernel", "docker_kernel_server"}
+    needed = {{"zmq": "pyzmq"}.get(module, module) for module in foreign} | set(LENT)
+    assert {canonicalize_name(name) for name in needed} <= declared
