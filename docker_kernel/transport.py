@@ -2,7 +2,8 @@
 
 `connect` makes a stream and holds the handshake on it. An engine's published port accepts a
 connection before the server listens, and then closes it: so a connection counts when hello is
-answered, and until then it is tried again.
+answered, and until then it is tried again. For how long depends on whose server it is: one that was
+started for this kernel will come, and another's is there or isn't.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from .deadline import Deadline
 from .errors import (
     AuthenticationFailed,
     ConnectionLost,
-    DockerKernelError,
     NotAServer,
+    ServerError,
     ServerNotThere,
     VersionMismatch,
 )
@@ -35,8 +36,11 @@ RECEIVE_BYTES = 256 * 1024
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
 """Seconds between two tries to connect: short at first, as a server is up in some 50 ms."""
 
-HELLO_SECONDS = 10.0
-"""How long a server that took the connection may leave hello without an answer."""
+HELLO_SECONDS = 5.0
+"""How long one try may take to connect, and how long it waits for the answer to hello."""
+
+HANG_UP_SECONDS = 3.0
+"""How long another's server may hang up on us at once, as while its container starts."""
 
 GONE_SECONDS = 0.5
 """How often the backend is asked whether the server still lives, while connecting."""
@@ -104,35 +108,44 @@ class Link:
 
 
 class _NotYet(Exception):
-    """No server answered; one may in a moment."""
+    """No server answered; one may in a moment.
+
+    ``error`` says it where there is no hope. Where the server isn't ours, that is so after
+    ``patience`` seconds.
+    """
+
+    def __init__(self, error: ServerError, patience: float = 0.0) -> None:
+        super().__init__(error, patience)
+        self.error = error
+        self.patience = patience
 
 
 def connect(
     endpoint: Endpoint, deadline: Deadline, why_gone: Callable[[], str] = lambda: ""
 ) -> Link:
-    """Connect and hold the handshake, again and again until it works or the deadline is over.
+    """Connect and hold the handshake, again and again until it works or there is no hope.
 
     ``why_gone`` says why there can't be a server any more, or "". Raises ServerNotThere,
     NotAServer, AuthenticationFailed or VersionMismatch.
     """
-    pause, ask_at = FIRST_PAUSE, time.monotonic() + GONE_SECONDS
+    begin = time.monotonic()
+    pause, ask_at = FIRST_PAUSE, begin + GONE_SECONDS
     where = f"{endpoint.host}:{endpoint.port}"
     while True:
         try:
             return _attempt(endpoint, where, deadline)
         except _NotYet as exc:
-            why = str(exc)
+            failed = exc
+        now = time.monotonic()
         over = deadline.remaining() <= pause
-        if over or time.monotonic() >= ask_at:
-            ask_at = time.monotonic() + GONE_SECONDS
+        if not endpoint.ours:
+            if over or now - begin >= failed.patience:
+                raise failed.error
+        elif over or now >= ask_at:
+            ask_at = now + GONE_SECONDS
             gone = why_gone()
             if over or gone:
-                raise ServerNotThere(
-                    f"no server answers at {where}",
-                    gone or why,
-                    "start the server, or correct the host and port "
-                    "(`--Settings.host`, `--Settings.port`, DOCKER_HOST, DOCKER_PORT)",
-                )
+                raise ServerNotThere(f"no server answers at {where}", gone or failed.error.why)
         time.sleep(pause)
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
@@ -143,14 +156,10 @@ def _attempt(endpoint: Endpoint, where: str, deadline: Deadline) -> Link:
             (endpoint.host, endpoint.port),
             timeout=max(0.05, min(HELLO_SECONDS, deadline.remaining())),
         )
-    except socket.gaierror as exc:
-        raise ServerNotThere(
-            f"no server answers at {where}",
-            f"the host name {endpoint.host!r} isn't known",
-            "correct the host (`--Settings.host` or DOCKER_HOST)",
-        ) from exc
+    except (socket.gaierror, UnicodeError) as exc:
+        raise _not_there(where, f"there is no host {endpoint.host!r} ({_words(exc)})") from exc
     except OSError as exc:
-        raise _NotYet(_words(exc)) from exc
+        raise _NotYet(_not_there(where, _words(exc))) from exc
     stream = TcpStream(sock, where)
     try:
         link = _shake_hands(stream, endpoint.secret)
@@ -176,18 +185,19 @@ def _shake_hands(stream: TcpStream, secret: bytes | None) -> Link:
             stream.send(protocol.to_send())
     except ConnectionLost as exc:
         if isinstance(exc.__cause__, TimeoutError):
-            why = f"it said nothing in {HELLO_SECONDS:g} s"
-            raise _not_a_server(stream.peer, why) from exc
+            why = f"it takes connections, and said nothing for {HELLO_SECONDS:g} s"
+            raise _NotYet(_not_a_server(stream.peer, why)) from exc
     except wire_errors.ProtocolError as exc:
         raise _from_wire(stream.peer, exc) from exc
     if not protocol.ready:
         if heard:
             raise _not_a_server(stream.peer, "it hung up before the handshake was done")
-        raise _NotYet("it closed the connection at once")
+        why = "it closes each connection at once, as the port of a container without a server does"
+        raise _NotYet(_not_a_server(stream.peer, why), HANG_UP_SECONDS)
     return Link(stream, protocol, early)
 
 
-def _from_wire(peer: str, exc: wire_errors.ProtocolError) -> DockerKernelError:
+def _from_wire(peer: str, exc: wire_errors.ProtocolError) -> ServerError:
     if isinstance(exc, wire_errors.AuthenticationFailed):
         return AuthenticationFailed(
             f"the server at {peer} and this side don't trust each other",
@@ -205,15 +215,21 @@ def _from_wire(peer: str, exc: wire_errors.ProtocolError) -> DockerKernelError:
 
 
 def _not_a_server(peer: str, why: str) -> NotAServer:
-    return NotAServer(
-        f"what listens at {peer} is not a docker-kernel server",
-        why,
-        "choose the server's port (--Settings.port or DOCKER_PORT), or start one on a free port",
-    )
+    return NotAServer(f"what listens at {peer} is not a docker-kernel server", why, _ELSEWHERE)
 
 
-def _words(exc: OSError) -> str:
+def _not_there(where: str, why: str) -> ServerNotThere:
+    return ServerNotThere(f"no server answers at {where}", why, _ELSEWHERE)
+
+
+_ELSEWHERE = (
+    "start one there (python -m docker_kernel_server --workplace FOLDER --port PORT), or say where "
+    "it is: DOCKER_KERNEL_HOST, DOCKER_KERNEL_PORT; for a new container: DOCKER_KERNEL_MODE=docker"
+)
+
+
+def _words(exc: OSError | UnicodeError) -> str:
     """What an error of the operating system says, in a form for people."""
     if isinstance(exc, TimeoutError):
         return "it took too long"
-    return (exc.strerror or str(exc)).lower()
+    return (getattr(exc, "strerror", None) or str(exc)).lower()

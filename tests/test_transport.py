@@ -27,8 +27,16 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def connect(port: int, seconds: float = 5, secret: bytes | None = None) -> transport.Link:
-    return transport.connect(Endpoint("127.0.0.1", port, secret), Deadline(seconds))
+def connect(
+    port: int, seconds: float = 5, secret: bytes | None = None, ours: bool = True
+) -> transport.Link:
+    return transport.connect(Endpoint("127.0.0.1", port, secret, ours), Deadline(seconds))
+
+
+def hang_up(connection: socket.socket) -> None:
+    """What the published port of a container without a server does."""
+    connection.recv(1000)
+    peer.hang_up(connection)
 
 
 def test_handshake_without_a_secret() -> None:
@@ -84,11 +92,44 @@ def test_a_port_that_is_opened_late() -> None:
 
 def test_nothing_listens() -> None:
     begin = time.monotonic()
-    with pytest.raises(ServerNotThere) as caught:
+    with pytest.raises(ServerNotThere, match="refused"):
         connect(free_port(), seconds=0.2)
     assert time.monotonic() - begin < 2
-    assert "refused" in caught.value.why
-    assert caught.value.remedy
+
+
+def test_another_s_server_that_is_not_there_is_not_awaited() -> None:
+    begin = time.monotonic()
+    with pytest.raises(ServerNotThere, match="refused") as caught:
+        connect(free_port(), seconds=60, ours=False)
+    assert time.monotonic() - begin < 10
+    assert "docker_kernel_server" in caught.value.remedy
+
+
+def test_another_s_port_that_hangs_up_is_tried_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transport, "HANG_UP_SECONDS", 0.3)
+    taken = []
+
+    def serve(connection: socket.socket) -> None:
+        taken.append(connection)
+        hang_up(connection)
+
+    begin = time.monotonic()
+    with (
+        peer.listening(serve) as port,
+        pytest.raises(NotAServer, match="closes each connection") as caught,
+    ):
+        connect(port, seconds=60, ours=False)
+    assert time.monotonic() - begin < 10
+    assert len(taken) > 1
+    assert "DOCKER_KERNEL_PORT" in caught.value.remedy
+
+
+def test_our_own_port_may_hang_up_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "HANG_UP_SECONDS", 0.0)
+    with peer.listening(hang_up) as port, pytest.raises(ServerNotThere, match="closes each"):
+        connect(port, seconds=0.5)
 
 
 def test_a_server_that_died_ends_the_wait() -> None:
@@ -100,8 +141,9 @@ def test_a_server_that_died_ends_the_wait() -> None:
 
 
 def test_an_unknown_host() -> None:
-    with pytest.raises(ServerNotThere, match="isn't known"):
-        transport.connect(Endpoint("no-such-host.invalid", 1, None), Deadline(5))
+    for name in ("no-such-host.invalid", "a b", ".."):
+        with pytest.raises(ServerNotThere, match="there is no host"):
+            transport.connect(Endpoint(name, 1, None), Deadline(5))
 
 
 @pytest.mark.parametrize(
@@ -129,9 +171,23 @@ def test_something_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "HELLO_SECONDS", 0.2)
     with (
         peer.listening(lambda _: None) as port,
-        pytest.raises(NotAServer, match="nothing"),
+        pytest.raises(NotAServer, match="said nothing"),
     ):
-        connect(port)
+        connect(port, ours=False)
+
+
+def test_our_own_server_may_be_silent_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "HELLO_SECONDS", 0.2)
+    calls = []
+
+    def serve(connection: socket.socket) -> None:
+        calls.append(connection)
+        if len(calls) > 2:
+            peer.speak(connection, peer.finish)
+
+    with peer.listening(serve) as port:
+        connect(port).stream.close()
+    assert len(calls) == 3
 
 
 def test_half_a_hello() -> None:

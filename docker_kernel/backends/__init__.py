@@ -17,6 +17,8 @@ class Endpoint:
     host: str
     port: int
     secret: bytes | None = field(repr=False)
+    ours: bool = True
+    """Whether it was started for this kernel: then it will answer, if it doesn't yet."""
 
 
 Progress = Callable[[str], None]
