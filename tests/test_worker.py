@@ -139,6 +139,20 @@ def test_output_streams_while_python_is_blocked(
     assert client.finish(cell).ending == (0, "ok")
 
 
+def test_the_first_line_leaves_before_python_is_blocked(
+    client: Wire, session: Session, tmp_path: Path
+) -> None:
+    """O2: no other thread has a turn after it; nor does a cell that has just ended delay it."""
+    gate = tmp_path / "gate"
+    session.ok(f"import ctypes, os; os.mkfifo('{gate}'); system = ctypes.PyDLL(None).system")
+    before = session.begin("print('before')")
+    cell = session.begin(f"print('on')\n_ = system(b'read x < {gate}')")
+    assert client.finish(before).text() == "before\n"
+    client.wait_for_text(cell, "on\n")
+    gate.write_text("go on\n")
+    assert client.finish(cell).ending == (0, "ok")
+
+
 def test_random_bytes(session: Session) -> None:
     """O3: replaced; characters that are split come whole."""
     code = r"""
@@ -276,6 +290,9 @@ def test_a_stream_of_the_persons_own_stays(session: Session) -> None:
     session.ok(TEE)
     assert session.ok("print('x')").text() == "x\n"
     assert session.ok("''.join(sys.stdout.seen)").value == repr("x\n")
+    session.ok("import io; sys.stdout = io.StringIO()")
+    assert session.ok("print('y')").text() == ""
+    assert session.ok("sys.stdout.getvalue()").value == repr("y\n")
 
 
 def test_a_stream_that_was_replaced_is_the_persons_own(session: Session) -> None:
@@ -408,6 +425,52 @@ def test_a_signals_handler_may_print(server: Server, session: Session) -> None:
     assert text.count("x") == 30_000_000
     assert "ding" in text
     assert server.log() == before
+
+
+BELLS = """
+import signal, sys
+class Bell(Exception): pass
+armed = False
+def ring(*args):
+    global armed
+    if armed:
+        armed = False
+        raise Bell
+signal.signal(signal.SIGALRM, ring)
+_ = signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+number = bells = 0
+while number < 20_000:
+    armed = True
+    try:
+        _ = sys.stdout.write(f"<{number}{' ' * (number % 100 * 50)}>\\n")
+        armed = False
+        number += 1
+    except Bell:
+        bells += 1
+_ = signal.setitimer(signal.ITIMER_REAL, 0)
+print(bells, file=sys.stderr)
+"""
+
+
+def test_a_signals_handler_may_raise(session: Session) -> None:
+    """O1: anywhere. What was printed comes whole and in order; what was cut short comes again."""
+    answer = session.ok(BELLS)
+    assert int(answer.text("stderr")) > 10
+    lines = answer.text("stdout").splitlines()
+    assert all(line[0] == "<" and line[-1] == ">" for line in lines)
+    numbers = [int(line[1:-1]) for line in lines]
+    assert numbers == sorted(numbers)
+    assert set(numbers) == set(range(20_000))
+    assert session.ok("1 + 1").value == "2"
+
+
+def test_a_signals_handler_may_raise_between_cells(client: Wire, session: Session) -> None:
+    """C5: the session goes on, and says what came up."""
+    code = "import signal\ndef ring(*args): 1 / 0\n_ = signal.signal(signal.SIGALRM, ring)\n"
+    cell = session.begin(code + "_ = signal.setitimer(signal.ITIMER_REAL, 0.05)")
+    assert client.finish(cell).ending == (0, "ok")
+    assert "ZeroDivisionError" in client.late_text(cell, 150)
+    assert session.ok("ring.__name__").value == "'ring'"
 
 
 def test_a_task_group_after_an_interrupt(client: Wire, session: Session) -> None:

@@ -1,7 +1,7 @@
 """Ctrl-C in a worker: it ends the person's code, and never ours.
 
 SIGINT raises KeyboardInterrupt where a cell's code is running, cancels the cell where it awaits,
-waits while a line is half-way out on the wire, and does nothing between cells.
+and does nothing between cells.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ class Interrupts:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._main = threading.get_ident()
-        self._held = 0
-        self._waiting = False
         self._running: Optional[str] = None
         self._doomed: Set[str] = set()
         self.task: Optional[asyncio.Task[Any]] = None
@@ -37,7 +35,7 @@ class Interrupts:
     @contextlib.contextmanager
     def running(self, cell: str) -> Iterator[None]:
         """While the person's code runs. KeyboardInterrupt if it was doomed before it began."""
-        self.came = self._waiting = False
+        self.came = False
         self._running = cell
         try:
             if cell in self._doomed:
@@ -67,25 +65,7 @@ class Interrupts:
         if cell == self._running and not self.came:
             signal.pthread_kill(self._main, signal.SIGINT)
 
-    def __enter__(self) -> None:
-        """Hold interrupts back: for code that must not stop half-way."""
-        if threading.get_ident() == self._main:
-            self._held += 1
-
-    def __exit__(self, *exc: object) -> None:
-        if threading.get_ident() == self._main:
-            self._held -= 1
-            if self._waiting and not self._held:
-                self._waiting = False
-                self._act()
-
     def _on_signal(self, signum: int, frame: object) -> None:
-        if self._held:
-            self._waiting = True
-        else:
-            self._act()
-
-    def _act(self) -> None:
         if self._running is None or self.task is None:
             return
         current = asyncio.current_task(self._loop)

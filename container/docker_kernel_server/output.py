@@ -1,8 +1,4 @@
-"""All that leaves a worker, in the order in which it was made.
-
-Text is collected for a moment, so that a loop of prints doesn't become a message each; a line that
-comes after a pause leaves at once, and nothing waits longer than `FLUSH_SECONDS`.
-"""
+"""What leaves a worker, which cell it belongs to, and the streams that the person's code sees."""
 
 from __future__ import annotations
 
@@ -13,20 +9,13 @@ import os
 import socket
 import sys
 import threading
-import time
 import weakref
-from collections import deque
-from typing import Any, Deque, Dict, List, Tuple
+from typing import Any, Dict, List
 
 from .errors import BadMessage
 from .framing import MAX_LINE_BYTES, dump_line
-from .interrupts import Interrupts
 from .jsonable import jsonable
-
-FLUSH_SECONDS = 0.01
-FLUSH_CHARS = 64 * 1024
-MAX_CHUNK_CHARS = 1024 * 1024
-"""A longer text leaves in pieces of this size."""
+from .outbox import Outbox
 
 DESCRIPTORS = {"stdout": 1, "stderr": 2}
 
@@ -34,26 +23,16 @@ DESCRIPTORS = {"stdout": 1, "stderr": 2}
 class Output:
     """The way out of a worker, for every thread of it."""
 
-    def __init__(self, wire: socket.socket, interrupts: Interrupts) -> None:
-        self._wire = wire
-        self._out: Deque[memoryview] = deque()
-        self._sending = False
-        self._interrupts = interrupts
-        # Re-entrant: the garbage collector may close a comm, and so emit, in the middle of an emit.
-        self._lock = threading.RLock()
-        self._texts: List[str] = []
-        self._size = 0
-        self._key: Tuple[str, str] = ("", "")
-        self._sent = 0.0
-        self._due = threading.Event()
-        self._flusher: threading.Thread | None = None
-        self._forked = False
+    def __init__(self, wire: socket.socket) -> None:
+        # Before threads are followed: what is made in its thread belongs to the latest cell.
+        self._outbox = Outbox(wire)
         self._cell: contextvars.ContextVar[str] = contextvars.ContextVar("cell")
         self._last_cell = ""
         self._threads: weakref.WeakKeyDictionary[threading.Thread, str]
         self._threads = weakref.WeakKeyDictionary()
+        self._child: _Child | None = None
         self._follow_threads()
-        self._follow_forks()
+        os.register_at_fork(before=self.flush, after_in_child=self._become_child)
 
     # -- which cell
 
@@ -82,123 +61,64 @@ class Output:
     # -- what leaves
 
     def write(self, stream: str, text: str) -> None:
-        """Send text of ``stream``, at the latest after `FLUSH_SECONDS`."""
-        if self._forked:
-            self._write_as_child(stream, text)
-            return
-        with self._interrupts, self._lock:
-            key = (stream, self.cell())
-            if key != self._key:
-                self._flush()
-                self._key = key
-            self._texts.append(text)
-            self._size += len(text)
-            if self._size >= FLUSH_CHARS or (
-                text.endswith("\n") and time.monotonic() - self._sent > FLUSH_SECONDS
-            ):
-                self._flush()
-            elif not self._due.is_set():
-                self._schedule()
+        """Send text of ``stream``, after all that was sent before it."""
+        if self._child is not None:
+            self._child.write(stream, text)
+        else:
+            # Most of what is printed comes this way: a call for it would show in a loop of prints.
+            cell = self._cell.get(None)
+            self._outbox.put_text(stream, self.cell() if cell is None else cell, text)
 
     def emit(self, kind: str, cell: str, content: Dict[str, Any]) -> None:
-        """Send an event, after all text that was written before it.
+        """Send an event, after all that was sent before it.
 
         ValueError for content that can't be sent, with nothing sent.
         """
-        if self._forked:
-            return
-        line = _line({"type": kind, "id": cell, **content})
-        with self._interrupts, self._lock:
-            self._flush()
-            self._send(line)
+        if self._child is None:
+            self._outbox.put_line(_line({"type": kind, "id": cell, **content}))
 
     def flush(self) -> None:
-        """Send the text that waits."""
-        if self._forked:
-            self._flush_as_child()
-            return
-        with self._interrupts, self._lock:
-            self._flush()
+        """Send what waits; it has left when this returns, if the server reads."""
+        if self._child is not None:
+            self._child.flush()
+        else:
+            self._outbox.flush()
 
-    def _flush(self) -> None:
-        if not self._texts:
-            return
-        texts, self._texts = self._texts, []
-        text = "".join(texts)
-        self._size = 0
-        stream, cell = self._key
-        for start in range(0, len(text), MAX_CHUNK_CHARS):
-            data = text[start : start + MAX_CHUNK_CHARS]
-            chunk = {"type": "chunk", "id": cell, "stream": stream, "data": data}
-            self._send(dump_line(chunk))
-        self._sent = time.monotonic()
-
-    def _send(self, line: bytes) -> None:
-        # A handler of a signal may run in the middle of this. What it prints comes after the line.
-        self._out.append(memoryview(line))
-        if self._sending:
-            return
-        self._sending = True
-        try:
-            while self._out:
-                sent = self._wire.send(self._out[0])
-                if sent < len(self._out[0]):
-                    self._out[0] = self._out[0][sent:]
-                else:
-                    self._out.popleft()
-        finally:
-            self._sending = False
-
-    def _schedule(self) -> None:
-        self._due.set()
-        if self._flusher is None:
-            self._flusher = threading.Thread(target=self._flush_late, daemon=True)
-            self._flusher.start()
-
-    def _flush_late(self) -> None:
-        while True:
-            self._due.wait()
-            time.sleep(FLUSH_SECONDS)
-            self._due.clear()
-            try:
-                self.flush()
-            except OSError:  # the server is gone, and this process about to be
-                return
-
-    # -- forks of the person's code
-
-    def _follow_forks(self) -> None:
-        """A forked child must neither share the wire nor inherit a lock that nobody will open."""
-
-        def before() -> None:
-            self._lock.acquire()
-            self._flush()
-
-        os.register_at_fork(
-            before=before, after_in_parent=self._lock.release, after_in_child=self._become_child
-        )
+    def close(self) -> None:
+        """The worker ends: see that everything has left."""
+        self._outbox.flush(patience=-1)
 
     def _become_child(self) -> None:
-        # What a child prints goes through the cell's pipe; it has no thread to flush late. Whole
-        # lines, so that those of several children don't mix.
-        self._forked = True
-        self._lock = threading.RLock()
+        self._child = _Child()
 
-    def _write_as_child(self, stream: str, text: str) -> None:
+
+class _Child:
+    """What a process prints that the person's code has forked.
+
+    It goes through the cell's pipe, for the wire is its parent's, in whole lines, so that those of
+    several children don't mix. There is no thread that would send it late.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._texts: List[str] = []
+        self._stream = "stdout"
+
+    def write(self, stream: str, text: str) -> None:
         with self._lock:
-            if self._key[0] != stream:
-                self._flush_as_child()
-                self._key = (stream, "")
+            if self._stream != stream:
+                self.flush()
+                self._stream = stream
             self._texts.append(text)
             if "\n" in text:
-                self._flush_as_child()
+                self.flush()
 
-    def _flush_as_child(self) -> None:
+    def flush(self) -> None:
         with self._lock:
             text = "".join(self._texts)
             self._texts.clear()
             if text:
-                _write_all(DESCRIPTORS[self._key[0]], text)
+                _write_all(DESCRIPTORS[self._stream], text)
 
 
 class OutStream(io.TextIOBase):

@@ -26,6 +26,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections import OrderedDict
 from typing import Any, Dict, Tuple
@@ -87,7 +88,7 @@ class Worker(Console):
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
         self._interrupts = Interrupts(self._loop)
-        self._output = Output(wire, self._interrupts)
+        self._output = Output(wire)
         self._parents: OrderedDict[str, Dict[str, Any]] = OrderedDict()
         self._main = Lane(self._loop, self._handle, self._ended)
         self._subshells: Dict[str, Lane] = {}
@@ -113,11 +114,18 @@ class Worker(Console):
         task = self._loop.create_task(self._main.serve())
         self._interrupts.task = task
         while not task.done():
-            # An interrupt may still come up between two callbacks of the person's own tasks.
-            with contextlib.suppress(KeyboardInterrupt):
+            # Between cells as well, a signal's handler of the person's may raise what it likes, and
+            # an interrupt come up between two callbacks of the person's own tasks.
+            try:
                 self._loop.run_until_complete(task)
+            except KeyboardInterrupt:
+                continue
+            except BaseException:
+                if task.done():
+                    raise
+                traceback.print_exc(file=self._streams["stderr"])
         atexit._run_exitfuncs()  # noqa: SLF001 - os._exit, which ends a fork, doesn't
-        self._output.flush()
+        self._output.close()
         return 0
 
     # -- the server's lines

@@ -7,13 +7,14 @@ follows ipykernel's own shell, which is what people know.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import pdb
 import subprocess
 import sys
 import threading
-from typing import Any, Dict, List, Optional
+from typing import Any, ContextManager, Dict, List, Optional
 
 import IPython
 from IPython.core import debugger, page
@@ -197,6 +198,14 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
         """Run a cell."""
         self.forget_error()
         return super().run_cell(*args, **kwargs)
+
+    def _tee(self, channel: str) -> ContextManager[None]:
+        """Nothing: IPython keeps all that is printed for as long as the session lives.
+
+        That is for %notebook alone. It doubles the time of a print, and fails where a sys.stdout of
+        the person's own takes no attributes.
+        """
+        return contextlib.nullcontext()
 
     def forget_error(self) -> None:
         """A new cell starts."""
