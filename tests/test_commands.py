@@ -219,6 +219,8 @@ def test_seconds_are_the_time_it_took(client: Wire) -> None:
 def test_the_folder_is_the_work_folder(server: Server, client: Wire, tmp_path: Path) -> None:
     assert client.run("pwd -P").text() == f"{server.folder.resolve()}\n"
     assert client.run("pwd -P", cwd=str(tmp_path)).text() == f"{tmp_path.resolve()}\n"
+    (server.folder / "a b").mkdir()
+    assert client.run("pwd -P", cwd="a b").text() == f"{server.folder.resolve()}/a b\n"
 
 
 def test_a_folder_that_is_not_there_is_a_clear_error(client: Wire) -> None:

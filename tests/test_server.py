@@ -498,6 +498,8 @@ def test_status_answers_while_everything_is_busy(server: Server) -> None:
         status = client.ask("status")
         assert status.ending == (0, "ok")
         assert {"version", "python", "uptime", "sessions", "limits"} <= set(status.result)
+        assert status.result["executable"] == sys.executable
+        assert status.result["workplace"] == str(server.folder)
         (mine,) = [s for s in status.result["sessions"] if s["name"] == session.name]
         assert mine["busy"] is True
         assert not client.so_far(cell).final

@@ -116,7 +116,7 @@ class Command:
                 stdin=stdin,
                 stdout=writers[0],
                 stderr=writers[1],
-                cwd=self._request.cwd or self._commands.workplace,
+                cwd=self._commands.folder(self._request.cwd),
                 env={**self._commands.env, **self._request.env},
                 start_new_session=True,
             )
@@ -187,6 +187,10 @@ class Commands:
 
     def __len__(self) -> int:
         return len(self._running)
+
+    def folder(self, cwd: Optional[str]) -> str:
+        """Where a command runs that was given this folder."""
+        return os.path.join(self.workplace, cwd) if cwd else self.workplace
 
     async def run(self, command: Command) -> Final:
         """Run one, and keep an eye on what it leaves."""

@@ -105,6 +105,8 @@ class Server:
         return {
             "version": __version__,
             "python": platform.python_version(),
+            "executable": self.options.python,
+            "workplace": self.options.workplace,
             "hostname": socket.gethostname(),
             "pid": os.getpid(),
             "uptime": time.monotonic() - self._started,
