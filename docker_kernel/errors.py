@@ -23,6 +23,7 @@ DockerKernelError
         VersionMismatch       the two sides speak different versions of the protocol
         ConnectionLost        it was there, and is gone
         RequestRefused        it answered a request with an error, in its own words
+    TransferError             a file or a variable can't be moved, or arrived damaged
 """
 
 from __future__ import annotations
@@ -132,3 +133,7 @@ class ConnectionLost(ServerError, ConnectionError):
 
 class RequestRefused(ServerError):
     """The server answered a request with an error."""
+
+
+class TransferError(DockerKernelError, ValueError):
+    """A file or a variable can't be moved, or arrived damaged."""
