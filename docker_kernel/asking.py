@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import datetime
 from typing import Any
 
 from jupyter_client.session import Session as JupyterSession
@@ -139,7 +138,7 @@ class SessionKernel(SubshellKernel):
             data=content.get("data") or {},
             metadata=msg.get("metadata") or {},
             buffers=wire.pack_buffers([bytes(buffer) for buffer in msg.get("buffers", [])]),
-            parent=plain_header(msg["header"]),
+            parent=outputs.plain_header(msg["header"]),
             **keys,
         )
 
@@ -157,9 +156,3 @@ class SessionKernel(SubshellKernel):
 def subshell_of(parent: Content) -> str:
     """The subshell that a request is for; "" is the main shell."""
     return str(parent["header"].get("subshell_id") or "")
-
-
-def plain_header(header: Content) -> Content:
-    """A Jupyter header with its date as text, as it stood in the message."""
-    date = header.get("date")
-    return {**header, "date": date.isoformat() if isinstance(date, datetime) else date}

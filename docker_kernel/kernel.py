@@ -14,7 +14,7 @@ from docker_kernel_server import __version__
 from docker_kernel_server import messages as wire
 
 from . import info, outputs
-from .asking import SessionKernel, plain_header, subshell_of
+from .asking import SessionKernel, subshell_of
 from .client import Client
 from .errors import DockerKernelError
 from .launch import in_thread
@@ -94,7 +94,7 @@ class DockerKernel(SessionKernel):
                 user_expressions=user_expressions or {},
                 allow_stdin=allow_stdin,
                 cell_id=cell_id,
-                parent=plain_header(header),
+                parent=outputs.plain_header(header),
                 subshell=subshell_of(asker.parent),
             )
             final = await self._call(client, request, asker)

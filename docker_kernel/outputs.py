@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from docker_kernel_server import messages as wire
@@ -125,6 +126,12 @@ def _detail(result: Any) -> str:
                 return str(result[key]).strip()
         return ""
     return result.strip() if isinstance(result, str) else ""
+
+
+def plain_header(header: Content) -> Content:
+    """A Jupyter header with its date as text, as it stood in the message."""
+    date = header.get("date")
+    return {**header, "date": date.isoformat() if isinstance(date, datetime) else date}
 
 
 def describe_data(mime: str, data: Any) -> str:

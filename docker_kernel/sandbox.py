@@ -87,6 +87,10 @@ class Sandbox:
         """One line on where the code runs."""
         return self._backend.describe()
 
+    def log(self) -> str:
+        """The last lines that the server has printed, as far as this process sees them."""
+        return self._backend.log()
+
     def handover(self) -> dict[str, str] | None:
         """What another process needs to take the server over, a secret too; None: it can't."""
         return self._backend.handover() if self._client is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_core.utils import ensure_event_loop
@@ -65,14 +67,25 @@ class Cell:
         return [message["msg_type"] for message in self.messages]
 
 
+class OrdinaryKernels(KernelSpecManager):
+    """Whatever kernel is asked for, it is ipykernel's."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The kernelspec, made up on the spot."""
+        return KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            display_name="Python 3",
+            language="python",
+        )
+
+
 class Kernel:
     """A kernel from `__enter__` to `__exit__`, with settings as arguments and in ``folder``."""
 
     running = 0
 
     def __init__(self, *arguments: str, folder: Path, env: dict[str, str] | None = None) -> None:
-        specs = OneKernel()
-        specs.arguments = ("--log-level=ERROR", *arguments)
+        specs = self.make_specs(*arguments)
         connection_file = folder / "connection" / "kernel-test.json"
         connection_file.parent.mkdir(exist_ok=True)
         self.manager = KernelManager(
@@ -84,6 +97,12 @@ class Kernel:
         self.note = connection_file.with_suffix(".docker-kernel")
         self._env = {**os.environ, "IPYTHONDIR": str(folder / "connection"), **(env or {})}
         self.client: BlockingKernelClient
+
+    def make_specs(self, *arguments: str) -> KernelSpecManager:
+        """Knows the kernel that is started."""
+        specs = OneKernel()
+        specs.arguments = ("--log-level=ERROR", *arguments)
+        return specs
 
     def __enter__(self) -> Self:
         Kernel.running += 1
@@ -168,3 +187,11 @@ class Kernel:
                 raise AssertionError("the message never came") from None
             if wanted(message):
                 return message
+
+
+class OrdinaryKernel(Kernel):
+    """An ipykernel, for the magics."""
+
+    def make_specs(self, *arguments: str) -> KernelSpecManager:
+        """Knows ipykernel alone."""
+        return OrdinaryKernels()

@@ -175,6 +175,8 @@ class Execute(SessionRequest):
     cell_id: Optional[str] = None
     parent: Json = field(default_factory=dict)
     subshell: str = ""
+    cwd: Optional[str] = None
+    env: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,9 @@ class Backend(Protocol):
         """Why the server is gone (exit status, out of memory, its last log lines), "" if it
         lives."""
 
+    def log(self) -> str:
+        """The last lines that the server has printed, as far as we see them."""
+
     def handover(self) -> dict[str, str] | None:
         """What another process of the same kernel needs to take over the running server.
 

@@ -43,6 +43,10 @@ class AttachedBackend:
             return "nothing listens there any more: " + (exc.strerror or str(exc)).lower()
         return ""
 
+    def log(self) -> str:
+        """Nothing: somebody else has this server's log."""
+        return ""
+
     def handover(self) -> dict[str, str] | None:
         """None: another process attaches as this one did."""
         return None

@@ -24,7 +24,7 @@ from .creation import Plan, creation, own_workplace, published
 from .docker import Engine
 from .images import ensure_image, image_name
 from .labels import unique_name
-from .logtail import LogTail
+from .logtail import MAX_LINES, LogTail
 from .probing import probe
 from .refusals import ended_early, no_network_yet, remedies, remote
 from .throwaway import remove_container, sweep
@@ -124,6 +124,11 @@ class DockerBackend:
         except DockerKernelError as exc:
             return f"the Docker engine is away: {exc.what}"
         return self._why_ended(engine, running)
+
+    def log(self) -> str:
+        """The last lines that the server has printed."""
+        running = self._running
+        return running.tail.last(MAX_LINES) if running is not None and running.tail else ""
 
     def handover(self) -> dict[str, str] | None:
         """The container's name, its address and the secret; None where none runs."""

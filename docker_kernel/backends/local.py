@@ -21,7 +21,7 @@ from ..config import Settings
 from ..deadline import Deadline
 from ..errors import StartCancelled, StartError
 from . import Endpoint, Progress
-from .logtail import LogTail
+from .logtail import MAX_LINES, LogTail
 
 GRACE_SECONDS = 1.0
 STOP_SECONDS = 3.0
@@ -99,6 +99,10 @@ class LocalBackend:
         last = tail.last()
         how = _how_ended(process.returncode)
         return f"{how}; its last lines were: {last}" if last else how
+
+    def log(self) -> str:
+        """The last lines that the server has printed."""
+        return self._tail.last(MAX_LINES) if self._tail is not None else ""
 
     def handover(self) -> dict[str, str] | None:
         """None: its output goes to this process, and a start takes a moment only."""

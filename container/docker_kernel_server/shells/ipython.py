@@ -228,7 +228,10 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
         """``!cmd``: its output as it comes, its exit code in ``_exit_code``."""
         if cmd.rstrip().endswith("&"):
             raise OSError("Background processes not supported.")
-        code = system(self.var_expand(cmd, depth=1))
+        try:
+            code = system(self.var_expand(cmd, depth=1))
+        except UnboundLocalError:  # how IPython fails at an interrupt before its child is there
+            raise KeyboardInterrupt from None
         self.user_ns["_exit_code"] = code
         if getattr(self, "system_raise_on_error", False) and code:
             raise subprocess.CalledProcessError(code, cmd)

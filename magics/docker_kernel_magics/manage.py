@@ -1,0 +1,170 @@
+"""%docker: what there is, and what can be done to it."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from IPython.core.error import UsageError
+
+from docker_kernel import files
+from docker_kernel_server import messages as wire
+
+from .sandboxes import MAIN, Place, Sandboxes
+from .show import say
+from .table import Table
+
+ANSWER_SECONDS = 10.0
+"""How long a server may take to say how it is."""
+
+DEFAULT_PORT = 8000
+
+
+class Manager:
+    """Does %docker's actions. Each takes the line's options, and gives what is to be shown."""
+
+    def __init__(self, sandboxes: Sandboxes) -> None:
+        self._sandboxes = sandboxes
+        self._actions: dict[str, tuple[Callable[[Namespace], Any], int]] = {
+            "status": (self._status, 0),
+            "sessions": (self._sessions, 0),
+            "restart": (self._restart, 1),
+            "reset": (self._reset, 0),
+            "stop": (self._stop, 0),
+            "logs": (self._logs, 0),
+            "connect": (self._connect, 1),
+            "put": (self._put, 2),
+            "get": (self._get, 2),
+        }
+
+    def run(self, options: Namespace) -> Any:
+        """Do what the line says. Raises UsageError and DockerKernelError."""
+        if options.action not in self._actions:
+            known = ", ".join(self._actions)
+            raise UsageError(f"%docker knows no {options.action!r}; there are {known}")
+        action, most = self._actions[options.action]
+        if len(options.operands) > most:
+            extra = " ".join(options.operands[most:])
+            raise UsageError(f"%docker {options.action}: {extra!r} is too much; see %docker?")
+        return action(options)
+
+    # -- what there is
+
+    def _status(self, options: Namespace) -> Table:
+        rows = []
+        for place in self._sandboxes.places.values():
+            if place.sandbox.connected is None:
+                rows.append([place.sandbox.describe(), "not connected", "", "", ""])
+                continue
+            status = ask_status(place)
+            limits = status["limits"]
+            rows.append(
+                [
+                    place.sandbox.describe(),
+                    f"up {_duration(status['uptime'])}",
+                    f"Python {status['python']}",
+                    str(len(status["sessions"])),
+                    _of(limits.get("memory"), limits.get("memory_limit")),
+                ]
+            )
+        note = [] if rows else ["Nothing runs; the first %%docker cell starts a container."]
+        return Table(["where", "state", "server", "sessions", "memory"], rows, note)
+
+    def _sessions(self, options: Namespace) -> Table:
+        rows = []
+        for image, place in self._sandboxes.places.items():
+            if place.sandbox.connected is None:
+                continue
+            ours = {s.session.name: name for name, s in place.sessions.items()}
+            for session in ask_status(place)["sessions"]:
+                name = ours.get(session["name"], session["name"])
+                state = "busy" if session["busy"] else "idle"
+                rows.append([name, image or "(default)", state, str(session["pid"] or "ended")])
+        note = [] if rows else ["There is no session; a %%docker cell opens one."]
+        return Table(["session", "image", "state", "pid"], rows, note)
+
+    def _logs(self, options: Namespace) -> None:
+        place = self._running(options)
+        lines = place.sandbox.log().splitlines()[-options.lines :]
+        empty = "That server's log is not ours to see." if place.attached else "The log is empty."
+        print("\n".join(lines) or empty)
+
+    # -- sessions and containers
+
+    def _restart(self, options: Namespace) -> None:
+        name = options.operands[0] if options.operands else MAIN
+        place = self._running(options)
+        if name not in place.sessions:
+            known = ", ".join(place.sessions) or "none"
+            raise UsageError(f"there is no session {name!r}; there are: {known}")
+        place.sessions[name].restart()
+        say(f"Session {name} is a fresh one: its variables are gone, files and packages are kept.")
+
+    def _reset(self, options: Namespace) -> None:
+        attached = options.image in self._sandboxes.places and (
+            self._sandboxes.places[options.image].attached
+        )
+        if attached:
+            raise UsageError("that server isn't ours to remove; %docker restart drops variables")
+        self._sandboxes.stop(options.image)
+        self._sandboxes.place(options.image).client()
+        say("A fresh container runs: variables, files outside the workspace, packages are gone.")
+
+    def _stop(self, options: Namespace) -> None:
+        stopped = self._sandboxes.stop(options.image)
+        say("It is stopped; the next %%docker cell starts anew." if stopped else "Nothing runs.")
+
+    def _connect(self, options: Namespace) -> None:
+        if not options.operands:
+            raise UsageError("say where: %docker connect HOST:PORT")
+        host, _, port = options.operands[0].rpartition(":")
+        if not host:
+            host, port = port, str(DEFAULT_PORT)
+        if not port.isdigit():
+            raise UsageError(f"{port!r} is no port; write %docker connect HOST:PORT")
+        place = self._sandboxes.connect(host.strip("[]"), int(port), options.secret_file)
+        say(f"%%docker cells now run {place.sandbox.describe()}.")
+
+    # -- files
+
+    def _put(self, options: Namespace) -> None:
+        if not options.operands:
+            raise UsageError("say what: %docker put LOCAL [REMOTE]")
+        local = Path(options.operands[0]).expanduser()
+        remote = options.operands[1] if len(options.operands) > 1 else local.name
+        files.put(self._running(options).client(), local, remote)
+        say(f"{local} is {remote} in the container.")
+
+    def _get(self, options: Namespace) -> None:
+        if not options.operands:
+            raise UsageError("say what: %docker get REMOTE [LOCAL]")
+        remote = options.operands[0]
+        local = Path(options.operands[1] if len(options.operands) > 1 else Path(remote).name)
+        files.get(self._running(options).client(), remote, local.expanduser())
+        say(f"{remote} of the container is {local}.")
+
+    def _running(self, options: Namespace) -> Place:
+        place = self._sandboxes.place(options.image)
+        place.client()
+        return place
+
+
+def ask_status(place: Place) -> dict[str, Any]:
+    """What the server says of itself; starts a container where there is none."""
+    client = place.client()
+    status: dict[str, Any] = client.ask(wire.Status(client.new_id()), ANSWER_SECONDS)
+    return status
+
+
+def _duration(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(seconds))
+
+
+def _of(used: int | None, limit: int | None) -> str:
+    if used is None:
+        return ""
+    text = f"{used >> 20} MiB"
+    return f"{text} of {limit >> 20} MiB" if limit else text
