@@ -138,4 +138,5 @@ class RemoteSession:
             if source == "page":
                 page.page(payload.get("data", ""), payload.get("start", 0))
             elif source == "set_next_input":
-                self._shell.set_next_input(payload["text"], payload.get("replace", False))
+                text = str(payload.get("text", ""))
+                self._shell.set_next_input(text, bool(payload.get("replace")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import secrets
 import threading
 
@@ -78,6 +79,7 @@ class Sandboxes:
         self._shell = shell
         self._places: dict[str, Place] = {}
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         atexit.register(self.close)
 
     def place(self, image: str = "") -> Place:
@@ -111,7 +113,9 @@ class Sandboxes:
         return place is not None
 
     def close(self) -> None:
-        """End every place."""
+        """End every place. In a fork of this process it does nothing: they are its parent's."""
+        if os.getpid() != self._pid:
+            return
         for image in self.places:
             self.stop(image)
         atexit.unregister(self.close)

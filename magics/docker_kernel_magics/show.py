@@ -44,7 +44,9 @@ class RemoteError(Exception):
 
 def remote_error(ename: str, evalue: str, traceback: list[str]) -> RemoteError:
     """The exception to raise for an error of the container's."""
-    cls = type(ename, (RemoteError,), {"__module__": "container"})
+    # The name comes from code that isn't trusted, and not every text can be a class's name.
+    name = ename if ename.isidentifier() else RemoteError.__name__
+    cls = type(name, (RemoteError,), {"__module__": "container"})
     error: RemoteError = cls(evalue, traceback)
     return error
 

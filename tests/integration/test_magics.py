@@ -88,6 +88,23 @@ def test_reset_and_stop(kernel: Kernel, docker_client: docker.DockerClient) -> N
     assert hostname(kernel) in running(docker_client)
 
 
+def test_a_fork_of_the_kernel_stops_nothing(kernel: Kernel) -> None:
+    first = hostname(kernel)
+    # What runs at the end of a child that doesn't leave by os._exit.
+    code = """
+import os
+import docker_kernel_magics
+pid = os.fork()
+if not pid:
+    for sandboxes, _ in docker_kernel_magics._LOADED.values():
+        sandboxes.close()
+    os._exit(7)
+os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+"""
+    assert kernel.run(code).result == "7"
+    assert hostname(kernel) == first
+
+
 def test_each_image_has_a_container(kernel: Kernel, ipython_image: str, image: str) -> None:
     in_container(kernel, "x = 1")
     other = f"--image {ipython_image}"
