@@ -43,8 +43,8 @@ class Settings(Configurable):
         ["", "docker", "local", "attached"],
         default_value="",
         help="Where code runs. docker: in a new container. attached: on a running server (see host "
-        "and port). local: on this machine, WITHOUT a container. Empty: attached where a host or "
-        "port is given, else docker.",
+        "and port) or in a running container. local: on this machine, WITHOUT a container. Empty: "
+        "attached where a host, a port or a container is given, else docker.",
     ).tag(config=True)
     image = Unicode(
         "",
@@ -82,6 +82,11 @@ class Settings(Configurable):
         value_trait=Unicode(),
         help="Environment variables for the code, NAME=VALUE; in DOCKER_KERNEL_ENV "
         "{'NAME': 'VALUE'}.",
+    ).tag(config=True)
+    container = Unicode(
+        "",
+        help="A running container to use, by name or id, for mode attached: the server is brought "
+        "into it, and it goes on when the kernel ends.",
     ).tag(config=True)
     host = Unicode("", help="Where the running server is, for mode attached.").tag(config=True)
     port = Integer(0, help="The running server's port, for mode attached; 0 means 8000.").tag(
@@ -124,7 +129,7 @@ class Settings(Configurable):
     def resolved_mode(self) -> str:
         """docker, local or attached: `mode`, or what the other settings ask for."""
         if not self.mode:
-            return "attached" if self.host or self.port else "docker"
+            return "attached" if self.host or self.port or self.container else "docker"
         return str(self.mode)
 
     def server_address(self) -> tuple[str, int]:

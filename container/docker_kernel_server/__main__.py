@@ -41,6 +41,7 @@ def main(args: Optional[List[str]] = None) -> int:
         port=given.port,
         secret=secret,
         lease=given.lease,
+        end_with_stdin=given.end_with_stdin,
         python=given.python,
         lent=given.lent,
     )
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         help="serve whoever reaches the port, on any address, without a secret",
     )
     add("--lease", type=float, metavar="SECONDS", help="end after this long without any client")
+    add("--end-with-stdin", action="store_true", help="end when standard input does")
     add("--python", default=sys.executable, help="the Python of the sessions (default: this one)")
     add("--lent", default="", metavar="DIR", help="packages for a Python that has no IPython")
     add("--version", action="version", version=__version__)

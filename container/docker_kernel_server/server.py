@@ -21,6 +21,9 @@ from .sessions import Sessions
 
 MAX_CONNECTIONS = 1000
 
+READ_BYTES = 4096
+"""What is read of standard input at a time; nothing is expected there."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -32,6 +35,8 @@ class Options:
     secret: Optional[bytes] = None
     lease: Optional[float] = None
     """Seconds without any client after which the server ends; None for never."""
+    end_with_stdin: bool = False
+    """End when the other side of standard input is closed."""
     python: str = sys.executable
     lent: str = ""
 
@@ -66,6 +71,8 @@ class Server:
         # IPython's import takes a while, and a client is sure to come.
         self.sessions.zygote()
         self._start_lease()
+        if self.options.end_with_stdin:
+            loop.add_reader(sys.stdin, self._on_stdin)
         try:
             await self._stopped.wait()
         finally:
@@ -77,6 +84,10 @@ class Server:
             for connection in list(self.connections):
                 connection.finish("the server stops")
                 connection.close()
+
+    def _on_stdin(self) -> None:
+        if not os.read(sys.stdin.fileno(), READ_BYTES):
+            self.stop()
 
     def stop(self) -> None:
         """End `serve`."""

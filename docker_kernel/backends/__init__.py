@@ -66,6 +66,10 @@ def make_backend(settings: Settings, handover: Mapping[str, str] | None = None) 
     mode = settings.resolved_mode()
     # Each module is imported where it is needed: the Docker SDK alone takes 0.2 s.
     if mode == "attached":
+        if settings.container:
+            from .joined import JoinedBackend
+
+            return JoinedBackend(settings)
         from .attached import AttachedBackend
 
         return AttachedBackend(settings)

@@ -118,10 +118,12 @@ class Attachment:
         with suppress(AttributeError):
             self._socket.settimeout(None)
 
-    def send_line(self, line: bytes) -> None:
-        """Write a line to stdin, and close it. Raises EngineError."""
+    def send_line(self, line: bytes, *, last: bool = True) -> None:
+        """Write a line to stdin; close it if it's the last. Raises EngineError."""
         try:
             self._socket.sendall(line + b"\n")
+            if not last:
+                return
             # TLS and a Windows pipe have no half to close; the line is all that is awaited anyway.
             if not isinstance(self._socket, ssl.SSLSocket):
                 with suppress(AttributeError):

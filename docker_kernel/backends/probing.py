@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
@@ -15,6 +16,9 @@ from .throwaway import run_once
 from .workspace import User
 
 MIN_PYTHON = (3, 8)
+
+Run = Callable[[str, list[str]], tuple[int, str]]
+"""Runs a program with arguments: its exit status, and what it printed. Raises EngineError."""
 
 # By what PATH finds first, then where images keep a Python that isn't on their PATH.
 _CANDIDATES = (
@@ -70,37 +74,47 @@ def probe(
     with suppress(KeyError, TypeError):
         return ImagePython(**known["python"])
     progress(f"looking for Python in the image {name}")
+
+    def run(program: str, arguments: list[str]) -> tuple[int, str]:
+        return run_once(engine, image_id, program, arguments, deadline, user=str(user))
+
+    python = find_python(run, f"the image {name}")
+    write_json(cache, {"python": asdict(python)})
+    return python
+
+
+def find_python(run: Run, where: str) -> ImagePython:
+    """The first Python there that is new enough; ``run`` runs a program with arguments.
+
+    Raises ImageHasNoPython, ImagePythonTooOld, EngineError, StartTimeout.
+    """
     found, seen = None, ""
     for candidate in _CANDIDATES:
-        python, words = _try_python(engine, image_id, candidate, user, deadline)
+        python, words = _try_python(run, candidate)
         seen = seen or words
         if python is not None and python.numbers >= MIN_PYTHON:
-            write_json(cache, {"python": asdict(python)})
             return python
         found = found or python
     wanted = ".".join(map(str, MIN_PYTHON))
     if found is not None:
         raise ImagePythonTooOld(
-            f"the image {name} has Python {found.version}",
+            f"{where} has Python {found.version}",
             f"at least {wanted} is needed",
             "use a newer image, such as DOCKER_KERNEL_IMAGE=python:3.12-slim",
         )
     raise ImageHasNoPython(
-        f"no Python was found in the image {name}",
+        f"no Python was found in {where}",
         seen,
         f"use an image with Python {wanted} or later, such as DOCKER_KERNEL_IMAGE=python:3.12-slim",
     )
 
 
-def _try_python(
-    engine: Engine, image_id: str, candidate: str, user: User, deadline: Deadline
-) -> tuple[ImagePython | None, str]:
+def _try_python(run: Run, candidate: str) -> tuple[ImagePython | None, str]:
     """Run the probe with one Python: what it found, and what the engine said where it did not
     run."""
     # -E -s: nothing of the environment; -I would say more, and Python 2 doesn't know it.
-    command = ["-E", "-s", "-c", _PROBE]
     try:
-        code, output = run_once(engine, image_id, candidate, command, deadline, user=str(user))
+        code, output = run(candidate, ["-E", "-s", "-c", _PROBE])
     except EngineRefused as exc:
         if any(words in exc.why.lower() for words in _NO_SUCH_PROGRAM):
             return None, exc.why

@@ -66,6 +66,7 @@ class DockerMagics(Magics):
         %docker stop          remove the container
         %docker logs          what the server has logged
         %docker connect H:P   use a server that runs already
+        %docker connect NAME  use a container that runs already
         %docker put A [B]     copy a file into the container
         %docker get A [B]     copy a file out of it
         """

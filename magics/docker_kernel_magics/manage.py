@@ -20,8 +20,6 @@ from .table import Table
 ANSWER_SECONDS = 10.0
 """How long a server may take to say how it is."""
 
-DEFAULT_PORT = 8000
-
 
 class Manager:
     """Does %docker's actions. Each takes the line's options, and gives what is to be shown."""
@@ -119,13 +117,14 @@ class Manager:
 
     def _connect(self, options: Namespace) -> None:
         if not options.operands:
-            raise UsageError("say where: %docker connect HOST:PORT")
-        host, _, port = options.operands[0].rpartition(":")
-        if not host:
-            host, port = port, str(DEFAULT_PORT)
-        if not port.isdigit():
-            raise UsageError(f"{port!r} is no port; write %docker connect HOST:PORT")
-        place = self._sandboxes.connect(host.strip("[]"), int(port), options.secret_file)
+            raise UsageError("say where: %docker connect HOST:PORT, or the name of a container")
+        host, colon, port = options.operands[0].rpartition(":")
+        given: dict[str, Any] = {"container": port}
+        if colon:
+            if not port.isdigit():
+                raise UsageError(f"{port!r} is no port; write %docker connect HOST:PORT")
+            given = {"host": host.strip("[]") or "localhost", "port": int(port)}
+        place = self._sandboxes.connect({**given, "secret_file": options.secret_file})
         say(f"%%docker cells now run {place.sandbox.describe()}.")
 
     # -- files

@@ -97,8 +97,8 @@ _MANAGE = [
         "action",
         nargs="?",
         default="status",
-        help="status, sessions, restart [SESSION], reset, stop, logs, connect WHERE, "
-        "put LOCAL [REMOTE] or get REMOTE [LOCAL]; status where there is none",
+        help="status, sessions, restart [SESSION], reset, stop, logs, connect HOST:PORT or "
+        "CONTAINER, put LOCAL [REMOTE] or get REMOTE [LOCAL]; status where there is none",
     ),
     argument("operands", nargs="*", help="what the action is done to"),
     argument(

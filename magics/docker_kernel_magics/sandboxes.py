@@ -94,10 +94,10 @@ class Sandboxes:
         """What there is so far, by the image that was asked for."""
         return dict(self._places)
 
-    def connect(self, host: str, port: int, secret_file: str) -> Place:
-        """Let cells that ask for no image use a running server. Raises a DockerKernelError."""
-        keys = {"mode": "attached", "host": host, "port": port, "secret_file": secret_file}
-        place = self._make(keys)
+    def connect(self, given: dict[str, object]) -> Place:
+        """Let cells that ask for no image use the running server, or the running container, that
+        these settings name. Raises a DockerKernelError."""
+        place = self._make({"mode": "attached", **given})
         place.client()
         self.stop("")
         with self._lock:

@@ -1,0 +1,225 @@
+"""A container that runs already: the server, and what is lent, are brought into it.
+
+It is somebody else's and stays as it was, but for a folder in its /tmp. Our server in there ends
+with us: its stdin is a stream that we hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+import tarfile
+from contextlib import suppress
+from typing import Any
+
+from .. import runtime
+from ..config import Settings
+from ..deadline import Deadline
+from ..errors import DockerKernelError, EngineRefused, ServerNotThere, StartError
+from . import Endpoint, Progress, hints
+from .docker import Attachment, Engine
+from .logtail import MAX_LINES, LogTail
+from .probing import ImagePython, find_python
+from .refusals import ended_early, remote
+
+LOOK_SECONDS = 2.0
+"""How long a look at the container may take when its server is gone."""
+
+COMPLETE = ".complete"
+"""The filling program's mark of a folder that is complete."""
+
+_FILLED = (0, 3)
+"""The filling program's exit statuses for: done, and complete already."""
+
+
+class JoinedBackend:
+    """Runs a server in the container that the settings name; see `Backend`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.notices: list[str] = []
+        self._settings = settings
+        self._name = settings.container
+        self._engine: Engine | None = None
+        self._attachment: Attachment | None = None
+        self._tail: LogTail | None = None
+
+    def start(self, deadline: Deadline, progress: Progress) -> Endpoint:
+        """Bring the server in, start it, and wait until it listens.
+
+        Raises EngineError, ImageError, StartError, ServerNotThere.
+        """
+        self.stop()
+        try:
+            engine = self._engine = Engine(os.environ, deadline)
+            return self._start(engine, deadline, progress)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End our server. The container goes on. Never raises."""
+        attachment, self._attachment = self._attachment, None
+        if attachment is not None:
+            attachment.close()  # the server's stdin, and it ends with that
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def describe(self) -> str:
+        """One line for the banner."""
+        return f"in the container {self._name}, which runs by itself, with its own limits"
+
+    def postmortem(self) -> str:
+        """Why the server is gone, "" where it runs."""
+        tail = self._tail
+        if tail is None or not tail.wait_ended(0):
+            return ""
+        why = f"the server in the container {self._name} has ended"
+        with suppress(DockerKernelError):
+            if self._engine is not None:
+                _inspect(self._engine, self._name, Deadline(LOOK_SECONDS))
+        last = tail.last()
+        return f"{why}; its last lines were: {last}" if last else why
+
+    def log(self) -> str:
+        """The last lines that the server has printed."""
+        return self._tail.last(MAX_LINES) if self._tail is not None else ""
+
+    def handover(self) -> dict[str, str] | None:
+        """None: the server ends with us, and the next process brings its own."""
+        return None
+
+    def _start(self, engine: Engine, deadline: Deadline, progress: Progress) -> Endpoint:
+        if hints.is_remote(engine.url):
+            raise remote(engine.url)
+        found = _inspect(engine, self._name, deadline)
+        address = _address(found, self._name)
+
+        def run(program: str, arguments: list[str]) -> tuple[int, str]:
+            return _run(engine, self._name, [program, *arguments], deadline)
+
+        python = find_python(run, f"the container {self._name}")
+        folder = self._bring(engine, python, deadline, progress)
+        progress(f"starting the server in the container {self._name}")
+        secret = secrets.token_hex(32).encode("ascii")
+        command = [
+            *(python.executable, "-I", "-S", f"{folder}/{runtime.ENTRY}"),
+            *("--workplace", found["Config"]["WorkingDir"] or "/"),
+            *("--host", address, "--port", "0"),
+            *("--secret-from-stdin", "--end-with-stdin"),
+            *("--lease", f"{self._settings.lease:g}"),
+            *("--python", python.executable),
+            *("--lent", f"{folder}/{runtime.PACKAGES_FOLDER}"),
+        ]
+        attachment = self._attachment = _attach(engine, self._name, command, deadline)
+        tail = self._tail = LogTail(attachment.chunks())
+        attachment.send_line(secret, last=False)
+        with deadline.step("waiting for the server"):
+            listening = tail.wait_listening(deadline)
+        if listening is None:
+            raise ended_early(self._name, tail.last())
+        return Endpoint(address, listening[1], secret)
+
+    def _bring(
+        self, engine: Engine, python: ImagePython, deadline: Deadline, progress: Progress
+    ) -> str:
+        """The folder with the server and what is lent; made and compiled where it isn't there."""
+        parts = runtime.parts()
+        names = [part.volume_name(python.cache_tag, python.version) for part in parts]
+        digest = hashlib.sha256(" ".join(names).encode()).hexdigest()[:16]
+        folder = f"/tmp/docker-kernel-{digest}"  # noqa: S108 - in the container
+        targets = {part.name: part.target.replace(runtime.TARGET, folder, 1) for part in parts}
+
+        def run(*arguments: str) -> tuple[int, str]:
+            command = [python.executable, "-I", "-S", *arguments]
+            return _run(engine, self._name, command, deadline)
+
+        marks = [f"{target}/{COMPLETE}" for target in targets.values()]
+        look = f"import os; print(all(map(os.path.exists, {marks})), os.getuid(), os.getgid())"
+        complete, uid, gid = run("-c", look)[1].split()[-3:]
+        if complete == "True":
+            return folder
+        progress(f"bringing the server and IPython into the container {self._name}")
+        with engine.calling("copying into the container", deadline) as api:
+            api.put_archive(self._name, "/tmp", _luggage(folder, parts, int(uid), int(gid)))  # noqa: S108
+        for name, target in targets.items():
+            status, words = run(f"{folder}.fill/fill.py", target, f"{folder}.fill/{name}.tar")
+            if status not in _FILLED:
+                raise StartError(
+                    f"IPython could not be unpacked in the container {self._name}",
+                    words[-300:],
+                    "see that its /tmp has room and can be written to",
+                )
+        run("-c", f"import shutil; shutil.rmtree('{folder}.fill')")
+        return folder
+
+
+def _inspect(engine: Engine, name: str, deadline: Deadline) -> dict[str, Any]:
+    """What the engine knows of a running container. Raises ServerNotThere where there is none."""
+    try:
+        with engine.calling("looking at the container", deadline) as api:
+            found: dict[str, Any] = api.inspect_container(name)
+    except EngineRefused as exc:
+        if exc.status != 404:
+            raise
+        raise ServerNotThere(
+            f"there is no container {name}", "", "see which there are: docker ps --all"
+        ) from exc
+    state = found["State"]
+    if not state["Running"] or state.get("Paused"):
+        raise ServerNotThere(
+            f"the container {name} doesn't run",
+            f"it is {state['Status']}",
+            f"docker {'unpause' if state.get('Paused') else 'start'} {name}",
+        )
+    return found
+
+
+def _address(found: dict[str, Any], name: str) -> str:
+    """Where the container can be reached from this machine. Raises StartError."""
+    if found["HostConfig"]["NetworkMode"] == "host":
+        return "127.0.0.1"
+    for network in found["NetworkSettings"]["Networks"].values():
+        if network.get("IPAddress"):
+            return str(network["IPAddress"])
+    raise StartError(
+        f"the container {name} has no network",
+        "the kernel talks to it over TCP",
+        f"connect it to one: docker network connect bridge {name}",
+    )
+
+
+def _run(engine: Engine, name: str, command: list[str], deadline: Deadline) -> tuple[int, str]:
+    """Run a program in the container: its exit status, and what it printed."""
+    with engine.calling("running a program in the container", deadline) as api:
+        job = api.exec_create(name, command)["Id"]
+        output: bytes = api.exec_start(job)
+        status = api.exec_inspect(job)["ExitCode"]
+    words = output.decode("utf-8", "replace").strip()
+    if status in (126, 127):  # the engine's word that there is no such program
+        raise EngineRefused("the program could not be run", words)
+    return int(status or 0), words
+
+
+def _attach(engine: Engine, name: str, command: list[str], deadline: Deadline) -> Attachment:
+    """Start a program in the container, with its streams in our hands."""
+    with engine.calling("starting the server", deadline) as api:
+        job = api.exec_create(name, command, stdin=True)["Id"]
+        return Attachment(api.exec_start(job, socket=True))
+
+
+def _luggage(folder: str, parts: list[runtime.Part], uid: int, gid: int) -> bytes:
+    """A tar for the container's /tmp: what is lent, and the program that unpacks it."""
+    buffer = io.BytesIO()
+    base = folder.rpartition("/")[2]
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in (base, f"{base}.fill"):
+            made = tarfile.TarInfo(name)
+            made.type, made.mode, made.uid, made.gid = tarfile.DIRTYPE, 0o755, uid, gid
+            tar.addfile(made)
+        runtime.add_to_tar(tar, f"{base}.fill/fill.py", runtime.fill_script())
+        for part in parts:
+            runtime.add_to_tar(tar, f"{base}.fill/{part.name}.tar", part.archive())
+    return buffer.getvalue()
