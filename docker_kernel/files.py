@@ -6,11 +6,26 @@ name whole and checked, or not at all, on either side.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
+import io
+import os
+import secrets
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
+
+from docker_kernel_server import messages as wire
+from docker_kernel_server.errors import BadMessage
 
 from .client import Client
+from .errors import ConnectionLost, TransferError
+
+MAX_TRIES = 3
+"""How often a transfer is begun again: by an upload that is gone, or a file that changes."""
 
 Progress = Callable[[int, int], None]
 """Is told how many bytes have been moved, and how many there are."""
@@ -26,14 +41,39 @@ class Entry:
     mtime: float
 
 
+class _Changed(Exception):
+    """The file is another than the one whose first pieces were read."""
+
+
 def put(client: Client, local: Path | bytes, path: str, progress: Progress | None = None) -> None:
     """Write a file of this machine, or bytes, to ``path`` in the container; folders are made.
 
-    A put that is cut off leaves what was there, and goes on where it was when it is called again.
-    Raises OSError for the local file, TransferError, RequestRefused with the server's words,
-    ConnectionLost.
+    A put that is cut off leaves what was there, and goes on where it was when it is called again
+    within five minutes. Raises OSError for the local file, TransferError, RequestRefused with the
+    server's words, ConnectionLost.
     """
-    raise NotImplementedError
+    source: BinaryIO = io.BytesIO(local) if isinstance(local, bytes) else local.open("rb")
+    with source:
+        size, digest = _measure(source)
+        written, tries, done = 0, 0, False
+        while not done:
+            source.seek(written)
+            piece = source.read(min(wire.MAX_PIECE_BYTES, size - written))
+            (data,) = wire.pack_buffers([piece])
+            request = wire.PutFile(client.new_id(), path, data, written, size, digest)
+            answer = _ask(client, request)
+            now, done = _whole(answer, "written"), bool(answer.get("done"))
+            if now <= written and not done:
+                tries += 1
+            if tries > MAX_TRIES or now > size:
+                raise TransferError(
+                    f"{path!r} was not written",
+                    f"the server has {now} bytes of it, and goes no further",
+                    "try again",
+                )
+            written = now
+            if progress is not None:
+                progress(written, size)
 
 
 def get(
@@ -41,16 +81,150 @@ def get(
 ) -> bytes | None:
     """Read the container's file ``path`` into ``local``, or return its bytes where that is None.
 
-    After a lost connection, the same call goes on where it was. Raises what `put` raises.
+    After a lost connection, the same call goes on where it was: what had come is kept beside
+    ``local``. Raises what `put` raises.
     """
-    raise NotImplementedError
+    for _ in range(MAX_TRIES):
+        try:
+            if local is None:
+                memory = io.BytesIO()
+                _fetch(client, path, memory, progress)
+                return memory.getvalue()
+            _fetch_file(client, path, local, progress)
+        except _Changed:
+            continue
+        return None
+    raise TransferError(
+        f"{path!r} could not be read",
+        "it changed while it was being read",
+        "wait until nothing writes to it, or copy it in the container and get the copy",
+    )
 
 
 def list(client: Client, path: str) -> tuple[Entry, ...]:  # noqa: A001 - files.list is the name
     """What is in a folder of the container, by name. Raises RequestRefused, ConnectionLost."""
-    raise NotImplementedError
+    found: dict[str, Entry] = {}
+    last, more = "", True
+    while more:
+        answer = _ask(client, wire.ListFiles(client.new_id(), path, last))
+        try:
+            entries = [_entry(item) for item in answer["entries"]]
+        except (LookupError, TypeError, ValueError) as exc:
+            raise _damaged(path, f"the server's list can't be read: {exc!r}") from exc
+        found.update((entry.name, entry) for entry in entries)
+        # A server that gives no further name ends it, whatever it says.
+        more = bool(answer.get("more")) and bool(entries) and entries[-1].name > last
+        last = entries[-1].name if entries else last
+    return tuple(found.values())
 
 
 def remove(client: Client, path: str) -> None:
     """Remove a file of the container. Raises RequestRefused, ConnectionLost."""
-    raise NotImplementedError
+    client.ask(wire.RemoveFile(client.new_id(), path))
+
+
+# ---- one piece after another -------------------------------------------------------------------
+
+
+def _fetch(client: Client, path: str, sink: BinaryIO, progress: Progress | None) -> None:
+    """Read a file to the end of ``sink``, which may have the beginning. _Changed, TransferError."""
+    digest = hashlib.sha256()
+    offset = _digest_into(sink, digest)
+    before, eof = None, False
+    while not eof:
+        answer = _ask(client, wire.GetFile(client.new_id(), path, offset, wire.MAX_PIECE_BYTES))
+        state = (_whole(answer, "size"), answer.get("mtime"))
+        try:
+            (data,) = wire.unpack_buffers([answer.get("data", "")])
+        except BadMessage as exc:
+            raise _damaged(path, str(exc)) from exc
+        eof = bool(answer.get("eof"))
+        if before not in (None, state):
+            raise _Changed
+        if not data and not eof:
+            raise _damaged(path, "the server gives nothing more, and doesn't say that it is all")
+        before = state
+        sink.write(data)
+        digest.update(data)
+        offset += len(data)
+        if progress is not None:
+            progress(offset, max(offset, state[0]))
+    if answer.get("sha256") != digest.hexdigest():
+        raise _Changed
+
+
+def _fetch_file(client: Client, path: str, local: Path, progress: Progress | None) -> None:
+    if local.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(local))
+    name = hashlib.sha256(f"{local.name}\n{path}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    kept = local.with_name(f".docker-kernel-{name}.part")
+    part = local.with_name(f".docker-kernel-{secrets.token_hex(8)}.part")
+    try:
+        with _open_part(part, kept) as sink:
+            _fetch(client, path, sink, progress)
+        with contextlib.suppress(FileNotFoundError):
+            state = local.lstat()
+            if stat.S_ISREG(state.st_mode):
+                part.chmod(stat.S_IMODE(state.st_mode))
+        # A link that stands there is replaced, not followed: in a folder that the container shares,
+        # its code could have laid it.
+        part.replace(local)
+    except ConnectionLost:
+        part.replace(kept)
+        raise
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _open_part(part: Path, kept: Path) -> BinaryIO:
+    """The beginning of the file that an earlier call has ``kept``, else an empty file."""
+    flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with contextlib.suppress(OSError):
+        # Taken away first: nobody else goes on with it as well.
+        kept.replace(part)
+        sink = os.fdopen(os.open(part, flags), "r+b")
+        state = os.fstat(sink.fileno())
+        # Not what the container's code may have laid there, which leads to another file.
+        if stat.S_ISREG(state.st_mode) and state.st_nlink == 1:
+            return sink
+        sink.close()
+    part.unlink(missing_ok=True)
+    return os.fdopen(os.open(part, flags | os.O_CREAT | os.O_EXCL, 0o666), "r+b")
+
+
+def _measure(source: BinaryIO) -> tuple[int, str]:
+    digest = hashlib.sha256()
+    return _digest_into(source, digest), digest.hexdigest()
+
+
+def _digest_into(source: BinaryIO, digest: Any) -> int:
+    """Add all of a file to a digest; how many bytes it has."""
+    source.seek(0)
+    size = 0
+    while data := source.read(wire.MAX_PIECE_BYTES):
+        digest.update(data)
+        size += len(data)
+    return size
+
+
+def _ask(client: Client, request: wire.FileRequest) -> dict[str, Any]:
+    answer = client.ask(request)
+    if not isinstance(answer, dict):
+        raise _damaged(request.path, f"the server answers {answer!r}")
+    return answer
+
+
+def _whole(answer: dict[str, Any], key: str) -> int:
+    value = answer.get(key)
+    if not isinstance(value, int) or value < 0:
+        raise _damaged("the file", f"the server answers with {key} {value!r}")
+    return value
+
+
+def _entry(item: dict[str, Any]) -> Entry:
+    return Entry(str(item["name"]), str(item["kind"]), int(item["size"]), float(item["mtime"]))
+
+
+def _damaged(path: str, why: str) -> TransferError:
+    return TransferError(f"{path!r} could not be moved", why, "try again")

@@ -15,6 +15,7 @@ import pytest
 from docker_kernel_server import (
     connection,
     errors,
+    files,
     framing,
     messages,
     protocol,
@@ -141,6 +142,13 @@ def test_the_bounds_are_the_codes() -> None:
     assert int(bounds["subshells of a session"]) == worker.MAX_SUBSHELLS
     waiting = bounds["requests of one connection that wait for their `final`"]
     assert int(waiting.replace(" ", "")) == connection.MAX_REQUESTS
+    assert int(bounds["those among them that are for files"]) == connection.MAX_FILE_REQUESTS
+    assert bounds["a piece of a file"] == f"{messages.MAX_PIECE_BYTES // mebibyte} MiB"
+    assert int(bounds["files on their way in"]) == files.MAX_UPLOADS
+    idle = bounds["how long one of them waits for its next piece"]
+    assert idle == f"{files.UPLOAD_IDLE_SECONDS:.0f} s"
+    entries = bounds["entries of a folder in one answer"]
+    assert int(entries.replace(" ", "")) == files.MAX_ENTRIES
     assert bounds["the time for the handshake"] == f"{connection.HANDSHAKE_SECONDS:.0f} s"
     assert bounds["`timeout`"].replace(" ", "") == f"0to{messages.MAX_SECONDS}seconds"
 

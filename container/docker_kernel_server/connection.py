@@ -16,6 +16,7 @@ from .messages import (
     Chunk,
     Event,
     Fault,
+    FileRequest,
     Final,
     Request,
     Run,
@@ -37,6 +38,9 @@ HANDSHAKE_SECONDS = 20.0
 
 MAX_REQUESTS = 10_000
 """Requests of one connection that wait for their answer; more are refused."""
+
+MAX_FILE_REQUESTS = 64
+"""Those among them that are for files: each may hold a piece of one."""
 
 WRITE_HIGH_WATER_BYTES = 4 * 1024 * 1024
 """Past this the sessions and commands behind a connection wait for its client."""
@@ -64,6 +68,10 @@ class Connection(asyncio.Protocol, Sink):
         self._raw: List[RawCommand] = []
         self._raw_task: "Optional[asyncio.Task[None]]" = None
         self._tasks: "Set[asyncio.Task[None]]" = set()
+        self._file_requests = 0
+        self._file_turn = asyncio.Lock()
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._ending = False
 
     # -- asyncio's calls
@@ -101,6 +109,7 @@ class Connection(asyncio.Protocol, Sink):
                 timer.cancel()
         self._side.state = State.CLOSED
         self._transport = None
+        self._writable.set()
         for session in self._server.sessions.of(self):
             session.detach()
         for command in self._commands.values():
@@ -112,9 +121,11 @@ class Connection(asyncio.Protocol, Sink):
     def pause_writing(self) -> None:
         # Whoever sends next sees this, and pauses.
         self.blocked = True
+        self._writable.clear()
 
     def resume_writing(self) -> None:
         self.blocked = False
+        self._writable.set()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
         for session in self._server.sessions.of(self):
@@ -172,6 +183,8 @@ class Connection(asyncio.Protocol, Sink):
                 self._server.sessions.handle(request, self._answer, self)
             elif isinstance(request, Run):
                 self._spawn(self._serve_run(request))
+            elif isinstance(request, FileRequest):
+                self._queue_file(request)
             elif isinstance(request, Cancel):
                 running = self._commands.get(request.target)
                 if running is not None:
@@ -188,6 +201,25 @@ class Connection(asyncio.Protocol, Sink):
         if final.id in self._waiting:
             self._waiting.discard(final.id)
             self.send(encode(final))
+
+    def _queue_file(self, request: FileRequest) -> None:
+        if self._file_requests >= MAX_FILE_REQUESTS:
+            raise RequestRefused(f"{MAX_FILE_REQUESTS} requests for files wait already")
+        self._file_requests += 1
+        self._spawn(self._serve_file(request))
+
+    async def _serve_file(self, request: FileRequest) -> None:
+        try:
+            # In the order of arrival, and no more of them than the client reads.
+            async with self._file_turn:
+                await self._writable.wait()
+                if self._transport is not None:
+                    result = await self._server.files.serve(request)
+                    self._answer(Final(request.id, 0, result=result))
+        except ProtocolError as exc:
+            self._answer(Final(request.id, 1, "refused", exc.message, code=exc.code))
+        finally:
+            self._file_requests -= 1
 
     async def _serve_run(self, request: Run) -> None:
         def on_text(stream: str, text: str) -> None:

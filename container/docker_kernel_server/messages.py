@@ -24,6 +24,9 @@ MAX_ID_CHARS = 200
 MAX_SECONDS = 10**9
 """The longest timeout, some thirty years: no clock of ours overflows with it."""
 
+MAX_PIECE_BYTES = 1024 * 1024
+"""The most of a file that moves in one message."""
+
 # The checks, by the annotation as it is written below. One table, so that a message's class body is
 # all there is to say of it.
 _TYPES: Dict[str, Tuple[type, ...]] = {
@@ -162,6 +165,7 @@ class CloseSession(SessionRequest):
 class Execute(SessionRequest):
     """Run a cell. ``timeout`` in seconds; ``parent`` is the Jupyter header that asked for it.
 
+    ``cwd`` and ``env`` hold while it runs; those before come back at its end.
     result: the content of Jupyter's execute_reply.
     """
 
@@ -284,6 +288,68 @@ class CommCloseRequest(CommRequest):
     """A frontend closes a comm."""
 
     TYPE: ClassVar[str] = "comm_close"
+
+
+@dataclass(frozen=True)
+class Push(SessionRequest):
+    """Set the variables that the file ``path`` holds (see values), and remove the file."""
+
+    TYPE: ClassVar[str] = "push"
+    path: str
+
+
+@dataclass(frozen=True)
+class Pull(SessionRequest):
+    """Write variables into a fresh file. result: path, size; the client removes it."""
+
+    TYPE: ClassVar[str] = "pull"
+    names: List[str]
+
+
+@dataclass(frozen=True)
+class FileRequest(Request):
+    """A request for one file or folder; a relative ``path`` starts at the working folder."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class PutFile(FileRequest):
+    """A piece of a file: ``data`` (base64) at ``offset``, of ``size`` bytes in all.
+
+    The file appears when it is complete and has the digest ``sha256`` (hex).
+    result: written (how much the server has), done.
+    """
+
+    TYPE: ClassVar[str] = "put_file"
+    data: str
+    offset: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class GetFile(FileRequest):
+    """Read a piece. result: data (base64), size, mtime, eof; sha256 of it all with the last one."""
+
+    TYPE: ClassVar[str] = "get_file"
+    offset: int = 0
+    length: int = MAX_PIECE_BYTES
+
+
+@dataclass(frozen=True)
+class ListFiles(FileRequest):
+    """What is in a folder, by name, from behind ``after``. result: entries, more."""
+
+    TYPE: ClassVar[str] = "list_files"
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class RemoveFile(FileRequest):
+    """Remove a file."""
+
+    TYPE: ClassVar[str] = "remove_file"
 
 
 @dataclass(frozen=True)

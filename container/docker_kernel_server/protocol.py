@@ -57,7 +57,7 @@ from .messages import (
 )
 
 PROTOCOL_VERSION = 1
-CAPABILITIES = ["sessions", "subshells", "comms", "run"]
+CAPABILITIES = ["sessions", "subshells", "comms", "variables", "run", "files"]
 
 MAX_RAW_COMMAND_BYTES = 64 * 1024 * 1024
 """The longest raw command; more than this is refused."""

@@ -1,4 +1,4 @@
-"""The server: it listens, and owns the connections, the sessions and the commands."""
+"""The server: it listens, and owns the connections, the sessions, the commands and the files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import platform
 import signal
 import socket
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from typing import Optional, Set
@@ -15,6 +16,7 @@ from typing import Optional, Set
 from . import __version__
 from .commands import Commands
 from .connection import Connection
+from .files import Files
 from .limits import read_limits
 from .messages import Json
 from .sessions import Sessions
@@ -42,12 +44,13 @@ class Options:
 
 
 class Server:
-    """Listens, and owns the connections, the sessions and the commands."""
+    """Listens, and owns the connections, the sessions, the commands and the files."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.sessions = Sessions(options.python, options.lent, options.workplace)
         self.commands = Commands(options.workplace, dict(os.environ))
+        self.files = Files(options.workplace)
         self.connections: Set[Connection] = set()
         self._started = time.monotonic()
         self._stopped = asyncio.Event()
@@ -81,6 +84,7 @@ class Server:
                 connection.finish("the server stops")
             self.commands.close()
             await self.sessions.close()
+            await self.files.close()
             for connection in list(self.connections):
                 connection.finish("the server stops")
                 connection.close()
@@ -118,6 +122,7 @@ class Server:
             "python": platform.python_version(),
             "executable": self.options.python,
             "workplace": self.options.workplace,
+            "temp": tempfile.gettempdir(),
             "hostname": socket.gethostname(),
             "pid": os.getpid(),
             "uptime": time.monotonic() - self._started,

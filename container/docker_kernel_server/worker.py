@@ -54,6 +54,7 @@ from .messages import (
 from .output import DESCRIPTORS, Output, install_streams, put_back
 from .packages import Choice
 from .shells import Console, Reply, Shell
+from .surroundings import surroundings
 
 READ_BYTES = 256 * 1024
 
@@ -224,8 +225,11 @@ class Worker(Console):
             self._answers[request.id] = queue.SimpleQueue()
         try:
             if request.subshell:
+                if request.cwd is not None or request.env:
+                    raise RequestRefused("'cwd' and 'env' are the main shell's: a thread has none")
                 return await self._shell.execute(request)
-            return await self._execute_in_main(request)
+            with surroundings(request.cwd, request.env):
+                return await self._execute_in_main(request)
         except (KeyboardInterrupt, SystemExit, asyncio.CancelledError) as exc:
             # It came up in the shell's own code, outside of what the shell catches.
             return self._shell.abandoned(exc)
