@@ -41,7 +41,7 @@ def test_a_kernel_joins_a_running_container(theirs: Container, tmp_path: Path) -
             assert here.result == f"('{theirs.short_id}', '/srv', 1000)"
             assert kernel.run("get_ipython().__class__.__name__").result == "'ZMQInteractiveShell'"
             kernel.run("x = 1")
-            assert theirs.name in str(kernel.ask("kernel_info")["banner"])
+            assert str(theirs.name) in str(kernel.ask("kernel_info")["banner"])
             kernel.manager.restart_kernel()
             kernel.client.wait_for_ready(timeout=60)
             assert kernel.run("'x' in globals()").result == "False"
