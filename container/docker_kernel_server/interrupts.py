@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import threading
+import time
 from types import CodeType, FrameType
 from typing import Any, Iterator, Optional, Set
 
-NUDGE_SECONDS = 0.05
-"""After this, a signal that the main thread hasn't noticed is sent to it once more."""
+NUDGE_SECONDS, MAX_NUDGES = 0.05, 40
+"""After so long, a signal that has done nothing yet is sent to the main thread once more."""
 
 
 class Interrupts:
@@ -25,6 +27,7 @@ class Interrupts:
         self._loop = loop
         self._main = threading.get_ident()
         self._running: Optional[str] = None
+        self._forking = False
         self._doomed: Set[str] = set()
         self.task: Optional[asyncio.Task[Any]] = None
         self.code: Optional[CodeType] = None
@@ -54,20 +57,38 @@ class Interrupts:
         if cell != self._running:
             self._doomed.add(cell)
         else:
-            timer = threading.Timer(NUDGE_SECONDS, self._nudge, (cell,))
-            timer.daemon = True
+            nudging = threading.Thread(target=self._nudge, args=(cell,), daemon=True)
             with contextlib.suppress(RuntimeError):  # there can be no further thread
-                timer.start()
+                nudging.start()
+
+    def follow_forks(self) -> None:
+        """Raise nothing in a fork's hooks, where Python would swallow it.
+
+        To be called when the shell is made: the hooks that are added last run first before a fork,
+        and last after it.
+        """
+
+        def set_forking(forking: bool) -> None:
+            self._forking = forking
+
+        os.register_at_fork(
+            before=lambda: set_forking(True),
+            after_in_parent=lambda: set_forking(False),
+            after_in_child=lambda: set_forking(False),
+        )
 
     def _nudge(self, cell: str) -> None:
         # A signal that came just before the main thread went to wait for a lock has only set a flag
         # of Python's; another one ends the wait, so that Python looks at the flag.
-        if cell == self._running and not self.came:
+        for _ in range(MAX_NUDGES):
+            time.sleep(NUDGE_SECONDS)
+            if cell != self._running or self.came:
+                return
             signal.pthread_kill(self._main, signal.SIGINT)
 
     def _on_signal(self, signum: int, frame: object) -> None:
-        if self._running is None or self.task is None:
-            return
+        if self._running is None or self.task is None or self._forking:
+            return  # `_nudge` repeats it
         current = asyncio.current_task(self._loop)
         if current is None:
             # The cell awaits, and so no code of it is there to raise in.

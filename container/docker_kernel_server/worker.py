@@ -99,6 +99,7 @@ class Worker(Console):
         self._streams = install_streams(self._output)
         self._shell, note = _make_shell(self, choice)
         self._interrupts.code = type(self._shell).execute.__code__
+        self._interrupts.follow_forks()
         self._notes = [text for text in (choice.note, note) if text]
         # An interrupt may come between the making of a coroutine and its first step. That a shell's
         # own never ran is no news to the person.

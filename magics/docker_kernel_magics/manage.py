@@ -11,6 +11,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from docker_kernel import files
+from docker_kernel.errors import DockerKernelError
 from docker_kernel_server import messages as wire
 
 from .sandboxes import MAIN, Place, Sandboxes
@@ -47,7 +48,13 @@ class Manager:
         if len(options.operands) > most:
             extra = " ".join(options.operands[most:])
             raise UsageError(f"%docker {options.action}: {extra!r} is too much; see %docker?")
-        return action(options)
+        try:
+            return action(options)
+        except OSError as exc:
+            if isinstance(exc, DockerKernelError):
+                raise
+            # A file of this machine that can't be read or written.
+            raise UsageError(str(exc)) from exc
 
     # -- what there is
 
