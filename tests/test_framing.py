@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import tracemalloc
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_kernel_server.errors import BadLine, LineTooLong
-from docker_kernel_server.framing import LineSplitter, dump_line, load_line
+from docker_kernel_server.errors import BadLine, BadMessage, LineTooLong
+from docker_kernel_server.framing import MAX_DEPTH, LineSplitter, dump_line, load_line
 from strategies import bytewise, json_objects, pieces, quick
 
 streams = st.lists(st.binary(max_size=12) | st.just(b"\n"), max_size=12).map(b"".join)
@@ -123,7 +124,7 @@ def test_any_bytes_are_an_object_or_a_named_fault(line: bytes) -> None:
         (b"[1]", "not a JSON object but a list"),
         (b'"hello"', "not a JSON object but a str"),
         (b"null", "not a JSON object but a NoneType"),
-        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "more than 200 levels"),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -131,6 +132,36 @@ def test_what_is_wrong_with_a_line_is_named(line: bytes, says: str) -> None:
     """P3"""
     with pytest.raises(BadLine, match=says):
         load_line(line)
+
+
+def nested(levels: int, filling: Any = 1) -> dict[str, Any]:
+    """So many levels, of objects and lists by turns."""
+    value = filling
+    for level in range(levels - 1):
+        value = {"k": value} if level % 2 else [value]
+    return {"k": value}
+
+
+@pytest.mark.parametrize(
+    ("filling", "own"),
+    [(1, 0), ("]}" * 300, 0), ('\\"[{' * 300, 0), ([[1]] * 300, 2), ({"]": "\\"}, 1)],
+    ids=["none", "text", "escapes", "wide", "keys"],
+)
+def test_the_bound_of_the_depth_is_exact(filling: Any, own: int) -> None:
+    """P3: it counts no brackets in strings, and holds for both directions."""
+    value = nested(MAX_DEPTH - own, filling)
+    assert load_line(dump_line(value)) == value
+    deeper = nested(MAX_DEPTH + 1 - own, filling)
+    with pytest.raises(BadMessage, match="200 levels"):
+        dump_line(deeper)
+    with pytest.raises(BadLine, match="200 levels"):
+        load_line(json.dumps(deeper).encode())
+
+
+def test_what_nests_without_end_is_never_written() -> None:
+    """P3"""
+    with pytest.raises(BadMessage, match="200 levels"):
+        dump_line(nested(50_000))
 
 
 def test_the_last_of_two_equal_keys_counts() -> None:

@@ -137,6 +137,7 @@ def test_the_bounds_are_the_codes() -> None:
         f"{protocol.MAX_HANDSHAKE_LINE_BYTES // 1024} KiB"
     )
     assert bounds["`id`, `session` and `subshell`"] == f"{messages.MAX_ID_CHARS} characters"
+    assert bounds["how deep JSON may be nested"] == f"{framing.MAX_DEPTH} levels"
     assert int(bounds["connections"]) == server.MAX_CONNECTIONS
     assert int(bounds["sessions"]) == sessions.MAX_SESSIONS
     assert int(bounds["subshells of a session"]) == worker.MAX_SUBSHELLS

@@ -404,7 +404,9 @@ def test_a_reply_that_is_nested_too_deeply_is_an_error(session: Session) -> None
     """Fixed point 5 of the wire."""
     session.ok(DEEP)
     answer = session.execute("1", user_expressions={"x": "Deep()"})
-    assert answer.final
+    assert answer.reason == "error"
+    assert "200 levels" in answer.result
+    assert "200 levels" in str(session.execute("display(Deep())").of("error"))
     assert session.ok("'deep' in globals()").value == "True"
 
 

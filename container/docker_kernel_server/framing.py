@@ -6,10 +6,15 @@ import json
 import math
 from typing import Any, Dict, Iterator, NoReturn, Union
 
-from .errors import BadLine, LineTooLong
+from .errors import BadLine, BadMessage, LineTooLong
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """The longest line that either side takes; a display of 40 MB in base64 fits."""
+
+
+MAX_DEPTH = 200
+"""How deep JSON may be nested. Python's own bound depends on its version and on who asks; this one
+is small enough that what one side takes can be written and read again everywhere."""
 
 
 class LineSplitter:
@@ -53,14 +58,14 @@ class LineSplitter:
 
 def load_line(line: bytes) -> Dict[str, Any]:
     """Read one line as a JSON object; `BadLine` says what is wrong with it."""
+    if _is_deep(line):
+        raise BadLine(f"a line is nested more than {MAX_DEPTH} levels deep")
     try:
         value = json.loads(
             line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite
         )
     except UnicodeDecodeError as exc:
         raise BadLine(f"a line is not UTF-8: {exc.reason} at byte {exc.start}") from exc
-    except RecursionError as exc:
-        raise BadLine("a line is JSON that is nested too deeply") from exc
     except ValueError as exc:
         raise BadLine(f"a line is not JSON: {exc}") from exc
     if not isinstance(value, dict):
@@ -72,12 +77,39 @@ def dump_line(value: Dict[str, Any]) -> bytes:
     """Write one JSON object as a line.
 
     Everything past ASCII is escaped, so that a lone surrogate survives the journey as well.
-    ValueError for NaN and infinities, which JSON doesn't have; TypeError for foreign objects.
+    ValueError for NaN and infinities, which JSON doesn't have; TypeError for foreign objects;
+    `BadMessage` for what is nested too deep.
     """
-    return _ENCODER.encode(value).encode("ascii") + b"\n"
+    try:
+        line = _ENCODER.encode(value).encode("ascii")
+    except RecursionError:
+        raise BadMessage(_DEEP) from None
+    if _is_deep(line):
+        raise BadMessage(_DEEP)
+    return line + b"\n"
 
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
+_DEEP = f"what is sent may be nested {MAX_DEPTH} levels deep at most"
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_OTHERS = bytes(byte for byte in range(256) if byte not in b'"[]{}')
+
+
+def _is_deep(line: bytes) -> bool:
+    """Whether the nesting is over the bound. Most lines have too few brackets for it."""
+    if line.count(b"[") + line.count(b"{") <= MAX_DEPTH:
+        return False
+    # First the escapes go, so that a quote is the end of a string; then the strings.
+    bare = line.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_BRACKETS, _OTHERS)
+    bare = b"".join(bare.split(b'"')[::2])
+    # Each round takes the innermost level.
+    for _ in range(MAX_DEPTH):
+        if not bare:
+            return False
+        bare = bare.replace(b"[]", b"")
+    return bool(bare)
 
 
 def _refuse_constant(name: str) -> NoReturn:
