@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from docker_kernel_server.connection import KEEPALIVE_SECONDS
+from docker_kernel_server.server import Options
+from docker_kernel_server.server import Server as InProcess
 from strategies import bytewise
-from wire import PATIENCE, Lines, Raw, Server, gone, make_nonce, prove
+from wire import PATIENCE, Lines, Raw, Server, gone, make_nonce, prove, stalled
 
 SECRET = "the tests' own secret"
 EVERYWHERE = "0.0.0.0"  # noqa: S104  (what the server must refuse is asked of it)
@@ -461,6 +466,60 @@ def test_a_flood_to_a_client_that_does_not_read_is_bounded(server: Server) -> No
         assert client.finish(run).reason in ("interrupt", "ok")
 
 
+HELLO = {"type": "hello", "id": "h", "protocol": 1, "nonce": make_nonce()}
+
+
+@contextlib.asynccontextmanager
+async def in_process(
+    folder: Path, port: int
+) -> AsyncIterator[tuple[InProcess, asyncio.Task[None]]]:
+    """A server in this process, for a test that changes its times; and its task."""
+    running = InProcess(Options(str(folder), port=port))
+    task = asyncio.get_running_loop().create_task(running.serve())
+    try:
+        yield running, task
+    finally:
+        running.stop()
+        await task
+
+
+async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to what is about to listen."""
+    while True:
+        try:
+            return await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.01)
+
+
+def test_a_silent_connection_is_closed_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    """P9: it has asked for nothing, so nothing is run for it."""
+    monkeypatch.setattr("docker_kernel_server.connection.HANDSHAKE_SECONDS", 0.1)
+
+    async def read_all() -> bytes:
+        async with in_process(tmp_path, free_port):
+            reader, writer = await connect(free_port)
+            data = await asyncio.wait_for(reader.read(), PATIENCE)
+            writer.close()
+            return data
+
+    assert asyncio.run(read_all()) == b""
+
+
+def test_a_client_that_is_gone_without_a_word_is_noticed(server: Server) -> None:
+    """E8: the kernel asks for it; else a half-open connection would hold the lease for ever."""
+    with server.connect() as client:
+        ours, theirs = client.sock.getsockname()[1], client.sock.getpeername()[1]
+        lines = Path("/proc/net/tcp").read_text().splitlines()
+        ends = f":{theirs:04X} 0100007F:{ours:04X} "
+        (line,) = [line for line in lines if ends in line]
+        timer, when = line.split()[5].split(":")
+        assert timer == "02"
+        assert 0 < int(when, 16) <= KEEPALIVE_SECONDS * os.sysconf("SC_CLK_TCK")
+
+
 def test_a_hundred_abrupt_disconnects(server: Server) -> None:
     """P10: in all states; no process is left behind, and nothing is upset."""
     with server.connect() as client:
@@ -530,6 +589,42 @@ def test_a_stop_leaves_no_process_behind(tmp_path: Path, how: signal.Signals) ->
         assert server.log() == ""
 
 
+def test_a_stop_waits_for_what_is_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    """Fixed point 5 of the wire: the final comes also to a client that has not read for a while."""
+    monkeypatch.setattr("docker_kernel_server.server.FAREWELL_SECONDS", PATIENCE)
+
+    async def stop_then_read() -> bytes:
+        async with in_process(tmp_path, free_port) as (running, serving):
+            reader, writer = await connect(free_port)
+            writer.write(json.dumps(HELLO).encode() + b"\n")
+            command = {"type": "run", "id": "r", "command": "yes 0123456789abcde"}
+            writer.write(json.dumps(command).encode() + b"\n")
+            while not any(item.blocked for item in running.connections):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            running.stop()
+            done, _ = await asyncio.wait([serving], timeout=1)
+            assert not done
+            data = await asyncio.wait_for(reader.read(), PATIENCE)
+            writer.close()
+            return data
+
+    lines = asyncio.run(stop_then_read()).splitlines()
+    finals = [json.loads(line) for line in lines if b'"final"' in line]
+    assert [final["id"] for final in finals] == ["h", "r"]
+    assert finals[-1]["reason"] == "closed"
+
+
+def test_a_stop_does_not_wait_for_a_client_that_never_reads(tmp_path: Path) -> None:
+    """E8"""
+    with Server(tmp_path) as server, server.connect() as client:
+        session = client.open()
+        client.wait_for_text(session.begin("while True: print('x' * 1000)"), "x")
+        stalled(session.opened.result["pid"])
+        assert server.stop() == 0
+
+
 def test_a_killed_server_leaves_no_process_behind(tmp_path: Path) -> None:
     """P10: its workers end by themselves."""
     with Server(tmp_path) as server, server.connect() as client:
@@ -597,7 +692,7 @@ def test_too_many_waiting_requests_are_refused(server: Server) -> None:
     """Fixed point 5 of the wire: those get their final as well."""
     with server.connect() as client:
         session = client.open()
-        session.begin("input()", allow_stdin=True)
+        cell = session.begin("input()", allow_stdin=True)
         lines = [
             {"type": "is_complete", "id": f"r{i}", "session": session.name, "code": "1"}
             for i in range(10_000)
@@ -606,5 +701,10 @@ def test_too_many_waiting_requests_are_refused(server: Server) -> None:
         events = [client.receive() for _ in range(2)]
         final = next(event for event in events if event["type"] == "final")
         assert (final["id"], final["reason"]) == ("r9999", "refused")
+        # What may end the waiting is served.
+        for kind, keys in (("status", {}), ("cancel", {"target": "none"})):
+            assert client.ask(kind, **keys).status == 0
+        assert session.interrupt().result == {"running": True}
+        assert client.finish(cell).reason == "interrupt"
         with server.connect() as second:
             assert second.open(session.name).ask("close_session").status == 0

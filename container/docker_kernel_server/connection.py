@@ -6,6 +6,7 @@ Nothing here waits for a session or a client: answers come by callback.
 from __future__ import annotations
 
 import asyncio
+import socket
 import weakref
 from typing import TYPE_CHECKING, Coroutine, Dict, List, Optional, Sequence, Set, Union, cast
 
@@ -18,6 +19,8 @@ from .messages import (
     Fault,
     FileRequest,
     Final,
+    InputReply,
+    Interrupt,
     Request,
     Run,
     SessionRequest,
@@ -41,6 +44,12 @@ MAX_REQUESTS = 10_000
 
 MAX_FILE_REQUESTS = 64
 """Those among them that are for files: each may hold a piece of one."""
+
+URGENT = (Cancel, InputReply, Interrupt, Status)
+"""Never refused for that, as they are answered at once, and may be what ends the waiting."""
+
+KEEPALIVE_SECONDS = 60
+"""A connection that is silent for so long is asked whether its other end is still there."""
 
 WRITE_HIGH_WATER_BYTES = 4 * 1024 * 1024
 """Past this the sessions and commands behind a connection wait for its client."""
@@ -79,6 +88,7 @@ class Connection(asyncio.Protocol, Sink):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        _keep_alive(transport.get_extra_info("socket"))
         if not self._server.admit(self):
             text = "this server has too many connections; close some, and connect again\n"
             self.send(encode(Final("", 1, "refused", text, code=RequestRefused.code)))
@@ -152,6 +162,11 @@ class Connection(asyncio.Protocol, Sink):
         if self._transport is not None:
             self._transport.close()
 
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
     # -- inside
 
     def _perform(self, items: Sequence[Union[Request, RawCommand, Event]]) -> None:
@@ -177,7 +192,7 @@ class Connection(asyncio.Protocol, Sink):
         full = len(self._waiting) >= MAX_REQUESTS
         self._waiting.add(request.id)
         try:
-            if full:
+            if full and not isinstance(request, URGENT):
                 raise RequestRefused(f"{MAX_REQUESTS} requests wait already")
             if isinstance(request, SessionRequest):
                 self._server.sessions.handle(request, self._answer, self)
@@ -281,7 +296,9 @@ class Connection(asyncio.Protocol, Sink):
         self._perform(self._side.quiet())
 
     def _check_handshake(self) -> None:
-        if self._side.state in (State.UNDECIDED, State.AWAITING_AUTH):
+        if self._side.silent:
+            self.close()
+        elif self._side.state in (State.UNDECIDED, State.AWAITING_AUTH):
             # Perhaps a raw command that looks like the beginning of a hello.
             self._perform(self._side.end())
 
@@ -294,3 +311,17 @@ class Connection(asyncio.Protocol, Sink):
     def _close_when_done(self) -> None:
         if self._ending and self._raw_task is None and not self._raw:
             self.close()
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Notice a client that is gone without a word: it would hold the server's lease for ever."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Not every system has all of them; macOS calls the first one otherwise.
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
+        ("TCP_KEEPALIVE", KEEPALIVE_SECONDS),
+        ("TCP_KEEPINTVL", 10),
+        ("TCP_KEEPCNT", 6),
+    ):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

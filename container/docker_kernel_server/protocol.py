@@ -153,6 +153,11 @@ class ServerSide:
         return out
 
     @property
+    def silent(self) -> bool:
+        """Whether nothing has come yet."""
+        return self.state is State.UNDECIDED and not self._raw
+
+    @property
     def may_be_hello(self) -> bool:
         """Whether what has come so far may still become a hello line."""
         if self.state is not State.UNDECIDED or len(self._raw) > MAX_HANDSHAKE_LINE_BYTES:

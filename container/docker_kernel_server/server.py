@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import signal
@@ -25,6 +26,9 @@ MAX_CONNECTIONS = 1000
 
 READ_BYTES = 4096
 """What is read of standard input at a time; nothing is expected there."""
+
+FAREWELL_SECONDS = 1.0
+"""How long a client that reads slowly has for the rest when the server stops."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Server:
         self.connections: Set[Connection] = set()
         self._started = time.monotonic()
         self._stopped = asyncio.Event()
+        self._deserted = asyncio.Event()
         self._lease: Optional[asyncio.TimerHandle] = None
 
     async def serve(self) -> None:
@@ -88,6 +93,15 @@ class Server:
             for connection in list(self.connections):
                 connection.finish("the server stops")
                 connection.close()
+            await self._wait_for_farewells()
+
+    async def _wait_for_farewells(self) -> None:
+        """Until every client has what is on its way to it, or is too slow."""
+        if self.connections:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._deserted.wait(), FAREWELL_SECONDS)
+        for connection in list(self.connections):
+            connection.abort()
 
     def _on_stdin(self) -> None:
         if not os.read(sys.stdin.fileno(), READ_BYTES):
@@ -100,6 +114,7 @@ class Server:
     def admit(self, connection: Connection) -> bool:
         """A client is there, so the lease doesn't run. False where there are too many."""
         self.connections.add(connection)
+        self._deserted.clear()
         if self._lease is not None:
             self._lease.cancel()
             self._lease = None
@@ -108,6 +123,8 @@ class Server:
     def dismiss(self, connection: Connection) -> None:
         """A client is gone."""
         self.connections.discard(connection)
+        if not self.connections:
+            self._deserted.set()
         self._start_lease()
 
     def _start_lease(self) -> None:
