@@ -514,7 +514,7 @@ class CommClose(_CommEvent):
 
 @dataclass(frozen=True)
 class SessionDied(Event):
-    """A session's process ended. ``reason``: "exit" or "signal"; ``detail`` is for people."""
+    """A session's process ended. ``reason``: exit, signal or oom; ``detail`` is for people."""
 
     TYPE: ClassVar[str] = "session_died"
     session: str

@@ -14,10 +14,11 @@ import os
 import signal
 import socket
 from dataclasses import replace
-from typing import Any, Callable, Coroutine, List, Optional
+from typing import Any, Callable, Coroutine, List, Optional, Tuple
 
 from .errors import ProtocolError, RequestRefused
 from .framing import load_line
+from .limits import MemoryWatch
 from .links import WorkerLink, ZygoteLink
 from .messages import (
     Chunk,
@@ -105,6 +106,7 @@ class Session(Control):
         self._failure = ""
         self._lost = ""
         self._queue = Queue(self)
+        self._memory = MemoryWatch()
 
     # -- requests
 
@@ -283,7 +285,8 @@ class Session(Control):
             return
         self._link = None
         if not self._ready.done():
-            self._ready.set_exception(RequestRefused(f"its process {_ending(status)}"))
+            how, _ = self._how_ended(status)
+            self._ready.set_exception(RequestRefused(f"its process {how}"))
         elif not self._stopping:
             self._report_death(status)
         self._exited.set_result(None)
@@ -292,10 +295,12 @@ class Session(Control):
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         code = 0 if number else os.WEXITSTATUS(status)
         running = list(self._queue.sent)
-        ending = next((item.killed for item in running if item.killed), _ending(status))
-        detail = f"the session's process {ending}; its variables are lost"
-        self._emit(SessionDied("", self.name, "signal" if number else "exit", detail))
-        result = {"detail": detail, "signal": number or None, "exit_code": None if number else code}
+        how, oom = self._how_ended(status)
+        detail = f"the session's process {how}; its variables are lost"
+        reason = "oom" if oom else "signal" if number else "exit"
+        self._emit(SessionDied("", self.name, reason, detail))
+        result: Json = {"detail": detail, "signal": number or None, "oom": oom}
+        result["exit_code"] = None if number else code
         for item in running:
             if item.timed_out:
                 final = Final(item.request.id, TIMEOUT_STATUS, "timeout", result)
@@ -307,9 +312,21 @@ class Session(Control):
         if not running:
             self._lost = detail
 
+    def _how_ended(self, status: int) -> Tuple[str, bool]:
+        """In words; and whether it was for want of memory."""
+        for item in self._queue.sent:
+            if item.killed:
+                return item.killed, False
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        if killed and self._memory.look():
+            return f"was killed {self._memory.explain()}", True
+        return _ending(status), False
+
     # -- cells
 
     def _forward(self, item: Pending) -> None:
+        if not any(self._queue.sent):
+            self._memory.look()  # what was before is none of this one's business
         if self._lost and isinstance(item.request, Execute):
             text = f"{self._lost[0].upper()}{self._lost[1:]}.\n"
             self._emit(Chunk(item.request.id, text, "stderr"))
@@ -371,6 +388,9 @@ class Session(Control):
             count = final.result.get("execution_count")
             if isinstance(count, int):
                 self.info["execution_count"] = count + 1
+        if isinstance(item.request, Execute) and self._memory.look():
+            text = f"A process of this container was killed {self._memory.explain()}.\n"
+            self._emit(Chunk(final.id, text, "stderr"))
         self._queue.finish(item, final)
 
 

@@ -131,15 +131,34 @@ def test_a_container_that_is_killed_under_a_cell(
 
 
 def test_out_of_memory(image: str, folder: Path) -> None:
+    """C5: the cell says so, with the limit and what to type; the next one works."""
     with Kernel(f"--image={image}", "--memory=200m", folder=folder) as kernel:
         container = hostname(kernel)
         cell = kernel.run("hoard = [bytearray(1 << 20) for _ in range(400)]")
         assert cell.status == "error"
-        assert "SIGKILL" in cell.error or "memory" in cell.error
+        assert "memory ran out: the container's limit is 200 MiB" in cell.error
+        assert "--memory=4g" in cell.error
         after = kernel.run("1")
         assert after.result == "1"
         assert "reset" in after.text("stderr")
         assert hostname(kernel) == container
+
+
+def test_a_child_that_runs_out_of_memory(image: str, folder: Path) -> None:
+    """C5: its cell says so, once; the session has not lost anything."""
+    with Kernel(f"--image={image}", "--memory=200m", folder=folder) as kernel:
+        code = "import subprocess, sys\nkept = 42\n"
+        code += "subprocess.run([sys.executable, '-c', 'bytearray(400 << 20)']).returncode"
+        cell = kernel.run(code)
+        assert cell.result == "-9"
+        assert "memory ran out: the container's limit is 200 MiB" in cell.text("stderr")
+        after = kernel.run("kept")
+        assert after.result == "42"
+        assert after.text("stderr") == ""
+        # A kill for another reason is told as what it is.
+        killed = kernel.run("import os; os.kill(os.getpid(), 9)")
+        assert "SIGKILL" in killed.error
+        assert "memory" not in killed.error
 
 
 def test_an_image_that_does_not_exist_and_then_does(

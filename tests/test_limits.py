@@ -1,0 +1,89 @@
+"""What the cgroup tells, in both of its versions (X1, C5).
+
+The files are this test's own, as the kernel writes them: a machine has but one version. What comes
+of it in a container is in integration/test_kernel.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from docker_kernel_server.limits import MemoryWatch, read_limits
+
+MIB = 1 << 20
+Version = Callable[[int, int], dict[str, str]]
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+
+
+def version_1(kills: int, limit: int) -> dict[str, str]:
+    return {
+        "memory/memory.oom_control": f"oom_kill_disable 0\nunder_oom 0\noom_kill {kills}\n",
+        "memory/memory.limit_in_bytes": f"{limit or 9223372036854771712}\n",
+        "memory/memory.usage_in_bytes": "1234\n",
+    }
+
+
+def version_2(kills: int, limit: int) -> dict[str, str]:
+    return {
+        "memory.events": f"low 0\nhigh 0\nmax 23\noom 7\noom_kill {kills}\noom_group_kill 0\n",
+        "memory.max": f"{limit or 'max'}\n",
+        "memory.current": "1234\n",
+    }
+
+
+VERSIONS = pytest.mark.parametrize("version", [version_1, version_2])
+
+
+@VERSIONS
+def test_memory_and_its_limit(tmp_path: Path, version: Version) -> None:
+    """X1: None stands for no limit, and for what this machine doesn't tell."""
+    write(tmp_path, version(0, 200 * MIB))
+    found = read_limits(str(tmp_path))
+    assert (found["memory"], found["memory_limit"], found["pids"]) == (1234, 200 * MIB, None)
+    write(tmp_path, version(0, 0))
+    assert read_limits(str(tmp_path))["memory_limit"] is None
+
+
+@VERSIONS
+def test_each_look_tells_what_is_new(tmp_path: Path, version: Version) -> None:
+    """C5: what was killed before this session began is not told."""
+    write(tmp_path, version(3, 0))
+    watch = MemoryWatch(str(tmp_path))
+    assert not watch.look()
+    write(tmp_path, version(4, 0))
+    assert watch.look()
+    assert not watch.look()
+
+
+@VERSIONS
+def test_the_limit_and_the_remedy_are_named(tmp_path: Path, version: Version) -> None:
+    """C5"""
+    watch = MemoryWatch(str(tmp_path))
+    for limit, said, more in (
+        (200 * MIB, "200 MiB", "4g"),
+        (2048 * MIB, "2 GiB", "4g"),
+        (2500 * MIB, "2500 MiB", "5g"),
+        (8192 * MIB, "8 GiB", "16g"),
+    ):
+        write(tmp_path, version(0, limit))
+        text = watch.explain()
+        assert f"limit is {said} " in text
+        assert f"DOCKER_KERNEL_MEMORY={more}," in text
+        assert f"--memory={more})" in text
+    write(tmp_path, version(0, 0))
+    assert watch.explain() == "because memory ran out"
+
+
+def test_a_machine_without_cgroups(tmp_path: Path) -> None:
+    watch = MemoryWatch(str(tmp_path))
+    assert not watch.look()
+    assert watch.explain() == "because memory ran out"
+    assert set(read_limits(str(tmp_path)).values()) == {None}
