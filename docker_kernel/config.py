@@ -15,6 +15,7 @@ from traitlets import (
     Bool,
     CaselessStrEnum,
     Dict,
+    Enum,
     Float,
     Integer,
     TraitError,
@@ -23,16 +24,25 @@ from traitlets import (
     validate,
 )
 from traitlets.config import Config, Configurable
+from traitlets.config.loader import DeferredConfigString
 
 from .errors import SettingError
 
 ENV_PREFIX = "DOCKER_KERNEL_"
+CONFIG_NAME = "docker_kernel_config"
+"""docker_kernel_config.py or .json, in any of the folders of `jupyter --paths`."""
+
 DEFAULT_SERVER_HOST = "localhost"
 DEFAULT_SERVER_PORT = 8000
 MIN_MEMORY_BYTES = 64 * 1024**2
 
 _MEMORY = re.compile(r"(\d+)\s*([bkmgt]?)b?", re.IGNORECASE)
 _USER = re.compile(r"(\d+|[a-z_][\w.-]*)(:(\d+|[a-z_][\w.-]*))?", re.IGNORECASE)
+# name, [address], either with :port; or an IPv6 address as it is
+_SERVER = re.compile(
+    r"(?:\[([^][/\s]+)\]|([^][/\\:\s]+))(?::(\d+))?|([0-9a-f:.]*:[0-9a-f.]*:[0-9a-f:.]*(?:%\w+)?)",
+    re.IGNORECASE,
+)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -66,7 +76,7 @@ class Settings(Configurable):
     )
     network = Unicode(
         "bridge",
-        help="The container's network: bridge, none, or the name of a network of the engine's.",
+        help="The container's network: bridge, or the name of a network of the engine's.",
     ).tag(config=True)
     user = Unicode(
         "", help="The container's user, UID or UID:GID. Empty: the caller, and never root."
@@ -116,15 +126,35 @@ class Settings(Configurable):
         `environ` is os.environ where it is None.
         """
         environ = os.environ if environ is None else environ
-        merged = Config()
-        for part in (config, _from_environment(environ), command_line):
+        merged, sources = Config(), {}
+        for source, part in (
+            (f"c.Settings.{{}} in {CONFIG_NAME}", config),
+            *_from_environment(environ),
+            ("--Settings.{}", command_line),
+        ):
             # Only our own section: a front end's config is large, and none of the rest is ours.
-            if part is not None and cls.__name__ in part:
-                merged.merge(Config({cls.__name__: part[cls.__name__]}))
+            found = part.get(cls.__name__) if part is not None else None
+            if found:
+                merged.merge(Config({cls.__name__: found}))
+                sources.update({name: source.format(name) for name in found})
+        for name, value in merged.get(cls.__name__, {}).items():
+            cls._check(name, value, sources[name])
+        return cls(config=merged)
+
+    @classmethod
+    def _check(cls, name: str, value: Any, source: str) -> None:
+        """Raise a SettingError that names the source of a value that is wrong."""
         try:
-            return cls(config=merged)
+            cls(config=Config({cls.__name__: {name: value}}))
         except TraitError as exc:
-            raise SettingError("a setting has a wrong value", str(exc), _HELP) from exc
+            what, why, right = f"{name} is {value!s:.100}", _kind(cls.class_traits()[name]), ""
+            cause: Exception = exc
+        except SettingError as exc:
+            what, why, right, cause = exc.what, exc.why, exc.remedy, exc
+        else:
+            return
+        remedy = f"correct {source}" + (f": {right}" if right else "")
+        raise SettingError(what, why, remedy) from cause
 
     def resolved_mode(self) -> str:
         """docker, local or attached: `mode`, or what the other settings ask for."""
@@ -142,9 +172,11 @@ class Settings(Configurable):
             folder = Path(self.workspace or os.curdir).expanduser().resolve(strict=True)
         except (OSError, RuntimeError) as exc:
             where = self.workspace or "the current folder"
-            raise SettingError(f"the workspace {where} can't be used", str(exc), _HELP) from exc
+            raise SettingError(
+                f"the workspace {where} can't be used", str(exc), _ANOTHER_FOLDER
+            ) from exc
         if not folder.is_dir():
-            raise SettingError(f"the workspace {folder} is not a folder", "", "name a folder")
+            raise SettingError(f"the workspace {folder} is not a folder", "", _ANOTHER_FOLDER)
         return folder
 
     def memory_bytes(self) -> int:
@@ -164,13 +196,15 @@ class Settings(Configurable):
                 arguments.append(f"--Settings.{name}={value}")
         return arguments
 
+    # What is wrong and what would be right; `_check` says where it stands.
+
     @validate("memory")
     def _check_memory(self, proposal: dict[str, Any]) -> str:
         if parse_memory(proposal["value"]) < MIN_MEMORY_BYTES:
             raise SettingError(
                 f"memory is {proposal['value']}, which is too little",
                 "Python with IPython needs some 64 MB",
-                "write a number and a unit, such as --Settings.memory=2g",
+                _A_SIZE,
             )
         return str(proposal["value"])
 
@@ -179,9 +213,7 @@ class Settings(Configurable):
         name, value = proposal["trait"].name, proposal["value"]
         low, high = _RANGES[name]
         if not low <= value <= high:
-            raise SettingError(
-                f"{name} is {value}", f"it must be from {low} to {high}", f"set {_env_name(name)}"
-            )
+            raise SettingError(f"{name} is {value}", f"it must be from {low} to {high}")
         return float(value) if isinstance(value, float) else int(value)
 
     @validate("user")
@@ -190,7 +222,7 @@ class Settings(Configurable):
             raise SettingError(
                 f"user is {proposal['value']!r}",
                 "that is neither UID nor UID:GID",
-                "write for instance --Settings.user=1000:1000, or leave it empty for the caller",
+                "write for instance 1000:1000, or leave it empty for the caller",
             )
         return str(proposal["value"])
 
@@ -203,7 +235,7 @@ class Settings(Configurable):
                 "it would not keep the code apart from the network of others"
                 if value
                 else "a network needs a name",
-                "use bridge, none or the name of a network of yours (docker network ls)",
+                "use bridge or the name of a network of yours (docker network ls)",
             )
         return value
 
@@ -212,12 +244,15 @@ class Settings(Configurable):
         for name in proposal["value"]:
             if not name or "=" in name or "\0" in name:
                 raise SettingError(
-                    f"env has a variable named {name!r}", "", "write --Settings.env=NAME=VALUE"
+                    f"env has a variable named {name!r}",
+                    "that can't be a variable's name",
+                    "write NAME=VALUE",
                 )
         return dict(proposal["value"])
 
 
-_HELP = "see `jupyter docker-kernel install --help-all` for all settings"
+_ANOTHER_FOLDER = "name another: DOCKER_KERNEL_WORKSPACE=/path/to/a/folder"
+_A_SIZE = "write a number and a unit, such as 2g"
 _RANGES = {
     "cpus": (0, 1024),
     "pids": (16, 4_194_304),
@@ -231,11 +266,7 @@ def parse_memory(text: str) -> int:
     """Bytes from 512m, 2g, 2gb … Raises SettingError."""
     match = _MEMORY.fullmatch(text.strip())
     if not match:
-        raise SettingError(
-            f"memory is {text!r}",
-            "that isn't a size",
-            "write a number and a unit, such as --Settings.memory=2g",
-        )
+        raise SettingError(f"memory is {text!r}", "that isn't a size", _A_SIZE)
     return int(match[1]) * _UNITS[match[2].lower()]
 
 
@@ -245,56 +276,60 @@ def engine_url(environ: Mapping[str, str]) -> str:
     return value if "://" in value else ""
 
 
-def _env_name(trait: str) -> str:
-    return ENV_PREFIX + trait.upper()
+def _kind(trait: TraitType[Any, Any]) -> str:
+    """What a setting must be, in a form for people."""
+    if isinstance(trait, Enum):
+        *most, last = [value for value in trait.values or [] if value]
+        return f"it must be {', '.join(most)} or {last}"
+    kinds = {
+        Bool: "True or False",
+        Integer: "a whole number",
+        Float: "a number",
+        Dict: "names and values, such as {'NAME': 'VALUE'}",
+    }
+    return f"it must be {kinds.get(type(trait)) or trait.info()}"
 
 
-def _from_environment(environ: Mapping[str, str]) -> Config:
-    """The environment as a config: DOCKER_HOST and the like, and over them DOCKER_KERNEL_*."""
-    found: dict[str, Any] = _running_server(environ)
-    for name, trait in Settings.class_traits(config=True).items():
-        text = environ.get(_env_name(name), "")
-        # Set to nothing means not set, as usual: `DOCKER_KERNEL_CPUS= jupyter lab`.
-        if text:
-            found[name] = _parse(trait, _env_name(name), text)
-    return Config({Settings.__name__: found}) if found else Config()
+def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, Config]]:
+    """What the environment says, and by which variable; DOCKER_KERNEL_* comes last, and wins."""
+    found = _running_server(environ)
+    for name in Settings.class_traits(config=True):
+        variable = ENV_PREFIX + name.upper()
+        found.append((variable, name, environ.get(variable, "")))
+    # Set to nothing means not set, as usual: `DOCKER_KERNEL_CPUS= jupyter lab`.
+    return [
+        (variable, Config({Settings.__name__: {name: DeferredConfigString(text)}}))
+        for variable, name, text in found
+        if text
+    ]
 
 
-def _parse(trait: TraitType[Any, Any], source: str, text: str) -> Any:
-    try:
-        return trait.from_string(text)
-    except (TraitError, ValueError, SyntaxError) as exc:
-        kind = trait.info()
-        raise SettingError(
-            f"{source} is {text!r}", f"it must be {kind}", f"change {source}"
-        ) from exc
-
-
-def _running_server(environ: Mapping[str, str]) -> dict[str, Any]:
+def _running_server(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """A running server that DOCKER_HOST, DOCKER_PORT and DOCKER_TIMEOUT name, else nothing.
 
     A DOCKER_HOST with a scheme is the engine's address and none of our business.
     """
-    found: dict[str, Any] = {}
-    host = environ.get("DOCKER_HOST", "").strip()
+    host, port = environ.get("DOCKER_HOST", "").strip(), environ.get("DOCKER_PORT", "").strip()
+    found = []
     if host and "://" not in host:
-        found |= _split_address(host)
-    if port := environ.get("DOCKER_PORT", "").strip():
-        found["port"] = _parse(Settings.class_traits()["port"], "DOCKER_PORT", port)
-    if found and (timeout := environ.get("DOCKER_TIMEOUT", "").strip()):
-        trait = Settings.class_traits()["start_timeout"]
-        found["start_timeout"] = _parse(trait, "DOCKER_TIMEOUT", timeout)
+        name, number = _split_address(host)
+        found += [("DOCKER_HOST", "host", name), ("DOCKER_HOST", "port", number)]
+    if port:
+        found.append(("DOCKER_PORT", "port", port))
+    if found:
+        timeout = environ.get("DOCKER_TIMEOUT", "").strip()
+        found.append(("DOCKER_TIMEOUT", "start_timeout", timeout))
     return found
 
 
-def _split_address(text: str) -> dict[str, Any]:
-    if "/" in text or "\\" in text:
+def _split_address(text: str) -> tuple[str, str]:
+    match = _SERVER.fullmatch(text)
+    if match is None:
         raise SettingError(
             f"DOCKER_HOST is {text!r}",
             "that is neither a host's name nor an engine's address",
-            f"for an engine's socket write DOCKER_HOST=unix://{text}",
+            f"for an engine's socket write DOCKER_HOST=unix://{text}"
+            if text.startswith("/")
+            else "write NAME or NAME:PORT for a running server, or unset it for a new container",
         )
-    name, colon, port = text.rpartition(":")
-    if colon and ":" not in name and port.isdigit():
-        return {"host": name, "port": int(port)}
-    return {"host": text.strip("[]")}
+    return match[1] or match[2] or match[4], match[3] or ""

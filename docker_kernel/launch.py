@@ -21,16 +21,13 @@ from traitlets.config import Application, Config
 from docker_kernel_server.messages import Event
 
 from .client import Client
-from .config import Settings
+from .config import CONFIG_NAME, Settings
 from .errors import SettingError, StartCancelled
 from .handover import HandoverFile
 from .sandbox import Sandbox
 from .session import Session
 
 T = TypeVar("T")
-
-CONFIG_NAME = "docker_kernel_config"
-"""docker_kernel_config.py or .json, in any of the folders of `jupyter --paths`."""
 
 SETTING_ALIASES = {
     "container-user" if name == "user" else name.replace("_", "-"): f"Settings.{name}"
@@ -126,6 +123,7 @@ class Launcher:
     def open(self) -> Future[Client]:
         """The client in a while: joins a start that goes on, or begins one."""
         if self.opening.done():
+            self.progress = ""  # the last start's
             self.opening = in_thread(self.client, "start")
         return self.opening
 

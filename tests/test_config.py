@@ -80,31 +80,55 @@ def test_arguments_give_the_same_settings_again() -> None:
         ("memory", "1m", "too little"),
         ("cpus", "nan", "from 0"),
         ("cpus", "-1", "from 0"),
-        ("cpus", "many", "DOCKER_KERNEL_CPUS"),
+        ("cpus", "many", "cpus is many: it must be a number"),
         ("pids", "0", "from 16"),
-        ("pids", "12.5", "int"),
+        ("pids", "12.5", "a whole number"),
         ("port", "65536", "65535"),
         ("start_timeout", "0", "from 1"),
         ("user", "; rm -rf /", "UID:GID"),
         ("network", "host", "docker network ls"),
         ("network", "container:x", "docker network ls"),
-        ("mode", "dokcer", "docker"),
-        ("pull", "sometimes", "missing"),
-        ("mount_workspace", "perhaps", "boolean"),
-        ("env", "bla", "DOCKER_KERNEL_ENV"),
+        ("mode", "dokcer", "mode is dokcer: it must be docker, local or attached"),
+        ("pull", "sometimes", "missing, always or never"),
+        ("mount_workspace", "perhaps", "True or False"),
+        ("env", "bla", "names and values"),
         ("env", "{'': 'x'}", "NAME=VALUE"),
     ],
 )
-def test_a_bad_value_says_what_is_right(name: str, value: str, words: str) -> None:
-    with pytest.raises(SettingError, match=words):
-        load(environ={f"DOCKER_KERNEL_{name.upper()}": value})
+def test_a_bad_value_says_what_is_right_and_where_it_stands(
+    name: str, value: str, words: str
+) -> None:
+    variable = f"DOCKER_KERNEL_{name.upper()}"
+    with pytest.raises(SettingError, match=words) as caught:
+        load(environ={variable: value})
+    assert caught.value.remedy.startswith(f"correct {variable}")
+    if name != "env":
+        with pytest.raises(SettingError, match=words) as caught:
+            load(f"--Settings.{name}={value}")
+        assert caught.value.remedy.startswith(f"correct --Settings.{name}")
 
 
-def test_a_bad_value_on_the_command_line_says_what_is_right() -> None:
-    with pytest.raises(SettingError, match="float"):
-        load("--Settings.cpus=many")
-    with pytest.raises(SettingError, match="UID:GID"):
-        load("--Settings.user=a b")
+@pytest.mark.parametrize(
+    ("environ", "source"),
+    [
+        ({"DOCKER_PORT": "99999"}, "DOCKER_PORT"),
+        ({"DOCKER_PORT": "http"}, "DOCKER_PORT"),
+        ({"DOCKER_HOST": "localhost:99999"}, "DOCKER_HOST"),
+        ({"DOCKER_PORT": "1", "DOCKER_TIMEOUT": "0"}, "DOCKER_TIMEOUT"),
+        ({"DOCKER_PORT": "1", "DOCKER_KERNEL_PORT": "-1"}, "DOCKER_KERNEL_PORT"),
+    ],
+)
+def test_the_variable_that_is_wrong_is_named(environ: dict[str, str], source: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(environ=environ)
+    assert caught.value.remedy == f"correct {source}"
+
+
+def test_a_bad_value_in_a_file_says_where_it_stands() -> None:
+    with pytest.raises(SettingError, match=r"c\.Settings\.pids in docker_kernel_config"):
+        load(file={"pids": 1})
+    # What nothing comes of does no harm.
+    assert load("--Settings.pids=99", file={"pids": 1}).pids == 99
 
 
 @pytest.mark.parametrize(
@@ -125,6 +149,9 @@ def test_sizes(text: str, size: int) -> None:
         ({"DOCKER_HOST": "box", "DOCKER_PORT": "9"}, "attached", ("box", 9), ""),
         ({"DOCKER_HOST": "box:9"}, "attached", ("box", 9), ""),
         ({"DOCKER_HOST": "::1"}, "attached", ("::1", 8000), ""),
+        ({"DOCKER_HOST": "[::1]:9"}, "attached", ("::1", 9), ""),
+        ({"DOCKER_HOST": "[FE80::1%eth0]"}, "attached", ("FE80::1%eth0", 8000), ""),
+        ({"DOCKER_HOST": "box:9", "DOCKER_PORT": "10"}, "attached", ("box", 10), ""),
         (
             {"DOCKER_HOST": "unix:///x", "DOCKER_PORT": "9"},
             "attached",
@@ -159,11 +186,20 @@ def test_docker_timeout_counts_for_a_running_server_alone() -> None:
     assert load(environ={"DOCKER_TIMEOUT": "3"}).start_timeout == 120
 
 
-def test_a_socket_without_its_scheme_gets_a_hint() -> None:
-    with pytest.raises(SettingError, match=r"unix:///var/run/docker\.sock"):
-        load(environ={"DOCKER_HOST": "/var/run/docker.sock"})
-    with pytest.raises(SettingError, match="DOCKER_PORT"):
-        load(environ={"DOCKER_PORT": "http"})
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("/var/run/docker.sock", r"unix:///var/run/docker\.sock"),
+        ("a b", "NAME or NAME:PORT"),
+        ("box:http", "NAME or NAME:PORT"),
+        ("tcp:/box", "NAME or NAME:PORT"),
+        (":9", "NAME or NAME:PORT"),
+        ("[::1", "NAME or NAME:PORT"),
+    ],
+)
+def test_a_docker_host_that_names_nothing(host: str, words: str) -> None:
+    with pytest.raises(SettingError, match=words):
+        load(environ={"DOCKER_HOST": host})
 
 
 def test_the_workspace_is_resolved_and_must_be_a_folder(tmp_path: Path) -> None:

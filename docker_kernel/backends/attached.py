@@ -24,6 +24,7 @@ class AttachedBackend:
     def start(self, deadline: Deadline, progress: Progress) -> Endpoint:
         """Read the secret. Raises SettingError."""
         host, port = self._settings.server_address()
+        progress(f"connecting to the server at {host}:{port}")
         return Endpoint(host, port, read_secret(self._settings.secret_file), ours=False)
 
     def stop(self) -> None:

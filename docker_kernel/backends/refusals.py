@@ -61,5 +61,5 @@ def no_network_yet() -> EngineError:
     return EngineError(
         "a container without any network can't be reached yet",
         "the kernel talks to it through a published port",
-        "make a network without a way out, and use it: docker network create --internal quiet",
+        "choose another: DOCKER_KERNEL_NETWORK=bridge, or one of yours (docker network ls)",
     )

@@ -534,7 +534,7 @@ def test_a_stop_in_the_middle_calls_the_start_off(
         ({"image": "docker-kernel-test/none:1"}, ImageNotFound, "DOCKER_KERNEL_PULL"),
         ({"image": "Not An Image"}, ImageNotFound, "not an image's name"),
         ({"network": "no-such-net"}, EngineRefused, "docker network ls"),
-        ({"network": "none"}, EngineError, "--internal"),
+        ({"network": "none"}, EngineError, "docker network ls"),
         ({"user": "nobodyhere"}, DockerKernelError, "DOCKER_KERNEL_USER"),
         ({"cpus": "1000"}, EngineRefused, "DOCKER_KERNEL_CPUS"),
     ],
