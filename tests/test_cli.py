@@ -16,6 +16,7 @@ import pytest
 from docker_kernel.cli import main
 from docker_kernel.cli.printer import Printer, describe_bundle
 from docker_kernel_server import __version__
+from system import wait_until
 from wire import Server
 
 
@@ -199,29 +200,102 @@ def test_run_a_cell_that_raises(
     assert done.cells[2].outputs[0].ename == "ZeroDivisionError"
 
 
-@pytest.mark.usefixtures("jupyter")
-def test_ctrl_c_interrupts_the_cell(server: Server, tmp_path: Path) -> None:
-    code = "import time\nprint('running')\ntime.sleep(60)"
-    notebook = write_notebook(tmp_path / "a.ipynb", code, "print('after')")
+def begin_run(notebook: Path, server: Server) -> subprocess.Popen[str]:
+    """The command as a process of its own, to be signalled."""
     program = "import sys; from docker_kernel.cli import main; sys.exit(main())"
     words = ["run", str(notebook), "--mode=attached", f"--port={server.port}"]
-    with subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", program, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    ) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if line == "running\n":
-                process.send_signal(signal.SIGINT)
+    )
+
+
+def signal_at(process: subprocess.Popen[str], **lines: signal.Signals) -> str:
+    """Send a signal at each of these lines; all that is printed."""
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.strip() in lines:
+            process.send_signal(lines[line.strip()])
+    return "".join(said)
+
+
+@pytest.mark.usefixtures("jupyter")
+def test_ctrl_c_interrupts_the_cell(server: Server, tmp_path: Path) -> None:
+    code = "import time\nprint('running')\ntime.sleep(60)"
+    notebook = write_notebook(tmp_path / "a.ipynb", code, "print('after')")
+    with begin_run(notebook, server) as process:
+        said = signal_at(process, running=signal.SIGINT)
     assert process.returncode == 130
-    said = "".join(lines)
     assert "KeyboardInterrupt" in said
     assert "Traceback (most recent call last):\n  File" not in said
     assert (tmp_path / "a.executed.ipynb").exists()
+
+
+STUBBORN = """
+import time
+print("running")
+while True:
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("ignored")
+"""
+
+
+@pytest.mark.usefixtures("jupyter")
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_cell_that_ignores_the_first(
+    which: signal.Signals, server: Server, tmp_path: Path
+) -> None:
+    notebook = write_notebook(tmp_path / "a.ipynb", STUBBORN, "print('after')")
+    with begin_run(notebook, server) as process:
+        said = signal_at(process, running=which, ignored=which)
+    assert process.returncode == 130
+    _, _, end = said.partition("ignored\n")
+    target = tmp_path / "a.executed.ipynb"
+    assert end == f"\nThe executed notebook is {target}\ndocker-kernel: interrupted\n"
+    assert nbformat.read(target, as_version=4).cells[1].outputs  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.usefixtures("jupyter")
+def test_ctrl_c_before_the_first_cell(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections = tmp_path / "connections"
+    connections.mkdir()
+    monkeypatch.setenv("TMPDIR", str(connections))
+    notebook = write_notebook(tmp_path / "a.ipynb", "print('after')")
+    with begin_run(notebook, server) as process:
+        # The kernel's process is started when this is written.
+        assert wait_until(lambda: any(connections.glob("*.json")), 60)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert process.returncode == 130
+    assert said.endswith("docker-kernel: interrupted\n")
+    assert "Traceback" not in said
+    assert not any(connections.iterdir())
+
+
+@pytest.mark.usefixtures("jupyter")
+def test_a_kernel_that_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ipykernel.py").write_text("raise SystemExit('this ipykernel is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    notebook = write_notebook(tmp_path / "a.ipynb", "1")
+    program = "import sys; from docker_kernel.cli import main; sys.exit(main())"
+    words = ["run", str(notebook), "--mode=attached", "--port=1"]
+    done = subprocess.run([sys.executable, "-c", program, *words], check=False)
+    assert done.returncode == 1
+    said = capfd.readouterr().err
+    assert "this ipykernel is broken" in said
+    assert "the kernel's process ended" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.usefixtures("jupyter")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import signal
 import sys
 from typing import Any
 
+from jupyter_client.client import KernelClient
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import ensure_async
@@ -50,31 +52,47 @@ def kernel_manager(arguments: list[str]) -> AsyncKernelManager:
 class LiveClient(NotebookClient):
     """nbclient's, with a printer. ``where`` is the index of the cell that runs.
 
-    Ctrl-C interrupts that cell, so that the notebook ends as with any other error.
+    Ctrl-C interrupts that cell, so that the notebook ends as with any other error. A second one, or
+    one before the first cell, ends the kernel at once; ``interrupted`` says that there was one.
     """
 
     def __init__(self, nb: NotebookNode, printer: Printer, **keys: Any) -> None:
-        hooks: dict[str, Any] = {
-            "on_cell_start": self._show_cell,
-            "on_notebook_start": self._take_signals,
-        }
-        super().__init__(nb, **hooks, **keys)
-        self.where = 0
+        super().__init__(nb, on_cell_start=self._show_cell, **keys)
+        self.where = -1
         self.interrupted = False
         self._printer = printer
+        self._work: asyncio.Task[Any] | None = None
         self._interrupting: asyncio.Future[None] | None = None
 
-    def _take_signals(self, notebook: NotebookNode) -> None:
-        # nbclient's own handlers, set just before, pull the kernel away under the running cell.
+    async def async_start_new_kernel(self, **keys: Any) -> None:
+        """As in nbclient, with our own handlers for Ctrl-C and SIGTERM."""
+        # nbclient's, set just before, pull the kernel away under the running cell.
+        self._work = asyncio.current_task()
         loop = asyncio.get_running_loop()
         with contextlib.suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(signal.SIGINT, self._interrupt)
             loop.add_signal_handler(signal.SIGTERM, self._interrupt)
+        await super().async_start_new_kernel(**keys)
+
+    async def async_start_new_kernel_client(self) -> KernelClient:
+        """As in nbclient, which leaves a kernel behind where this is cancelled."""
+        try:
+            return await super().async_start_new_kernel_client()
+        except BaseException:
+            if self.kc is not None:
+                await self._async_cleanup_kernel()
+            # There is nothing left to clean up, and nbclient's handler would fail on that.
+            atexit.unregister(self._cleanup_kernel)
+            raise
 
     def _interrupt(self) -> None:
-        self.interrupted = True
-        if self.km is not None:
+        first, self.interrupted = not self.interrupted, True
+        if first and self.where >= 0 and self.km is not None:
             self._interrupting = asyncio.ensure_future(ensure_async(self.km.interrupt_kernel()))
+        elif self._work is not None:
+            # Once: what it does at its end must not be cut short.
+            self._work.cancel()
+            self._work = None
 
     def _show_cell(self, cell: NotebookNode, cell_index: int) -> None:
         self.where = cell_index

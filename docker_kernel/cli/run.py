@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,7 @@ def execute(
     notebook: nbformat.NotebookNode, folder: Path, arguments: list[str], printer: Printer
 ) -> None:
     """Execute in place, in ``folder``. Raises NotebookFailed."""
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
 
     from .live import LiveClient, kernel_manager
 
@@ -74,17 +75,15 @@ def execute(
     )
     try:
         client.execute(cleanup_kc=True)
-    except CellExecutionError as exc:
+    except (CellExecutionError, DeadKernelError, RuntimeError, asyncio.CancelledError) as exc:
         if client.interrupted:
             raise KeyboardInterrupt from exc
-        raise NotebookFailed(
-            f"cell {client.where + 1} raised {exc.ename}",
-            exc.evalue,
-            "what the cell printed says more; mend it, and run the notebook again",
-        ) from exc
-    except CellTimeoutError as exc:
-        raise NotebookFailed(f"cell {client.where + 1} took too long", str(exc)) from exc
-    except (DeadKernelError, RuntimeError) as exc:
+        if isinstance(exc, CellExecutionError):
+            raise NotebookFailed(
+                f"cell {client.where + 1} raised {exc.ename}",
+                exc.evalue,
+                "what the cell printed says more; mend it, and run the notebook again",
+            ) from exc
         raise NotebookFailed(
             "the kernel's process ended",
             str(exc),
