@@ -130,7 +130,7 @@ def connect(
     """
     begin = time.monotonic()
     pause, ask_at = FIRST_PAUSE, begin + GONE_SECONDS
-    where = f"{endpoint.host}:{endpoint.port}"
+    where = str(endpoint)
     while True:
         try:
             return _attempt(endpoint, where, deadline)

@@ -40,6 +40,10 @@ def test_it_finds_the_server_and_leaves_it_alone(tmp_path: Path) -> None:
     assert "nothing listens" in attached.postmortem()
 
 
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    assert "at [::1]:9" in backend(DOCKER_HOST="[::1]:9").describe()
+
+
 def test_without_a_secret_file_there_is_no_secret() -> None:
     assert backend().start(Deadline(5), print).secret is None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +31,9 @@ LINUX = Facts("unix:///var/run/docker.sock", "", "missing", "no such file", "lin
 MAC = replace(LINUX, platform="darwin")
 WINDOWS = replace(LINUX, platform="win32", url="npipe:////./pipe/docker_engine")
 WSL = replace(LINUX, wsl=True)
-NAMED = replace(LINUX, named="DOCKER_HOST", url="tcp://far.away:2375")
+NAMED = replace(LINUX, named="DOCKER_HOST", url="unix:///else/where.sock")
+CONTEXT = replace(NAMED, named="the Docker context rootless")
+DESKTOP = replace(NAMED, named="the Docker context desktop-linux")
 
 
 @pytest.mark.parametrize(
@@ -53,12 +58,12 @@ NAMED = replace(LINUX, named="DOCKER_HOST", url="tcp://far.away:2375")
         (replace(MAC, trouble="denied"), EngineDenied, "as the user"),
         (replace(WINDOWS, trouble="denied"), EngineDenied, "docker-users"),
         (NAMED, EngineNotFound, "unset DOCKER_HOST"),
-        (replace(NAMED, trouble="refused"), EngineNotRunning, "firewall"),
-        (
-            replace(NAMED, named="the Docker context far"),
-            EngineNotFound,
-            "docker context ls",
-        ),
+        (replace(NAMED, trouble="refused"), EngineNotRunning, "unset DOCKER_HOST"),
+        (replace(NAMED, trouble="denied"), EngineDenied, "usermod -aG docker"),
+        (CONTEXT, EngineNotFound, "docker context ls"),
+        (replace(CONTEXT, trouble="refused"), EngineNotRunning, "docker context ls"),
+        (DESKTOP, EngineNotRunning, "--user start docker-desktop"),
+        (replace(DESKTOP, trouble="refused", platform="darwin"), EngineNotRunning, "open -a"),
         (replace(LINUX, trouble="other", cli=True), EngineNotRunning, "systemctl start docker"),
     ],
 )
@@ -118,9 +123,11 @@ def test_a_port_that_nobody_listens_on(free_port: int) -> None:
         connect(f"tcp://127.0.0.1:{free_port}")
 
 
-def test_a_host_that_nobody_knows() -> None:
-    with pytest.raises(EngineNotFound, match="name is unknown"):
-        connect("tcp://nowhere.invalid:2375")
+@pytest.mark.parametrize("url", ["tcp://nowhere.invalid:2375", "ssh://nowhere.invalid"])
+def test_an_engine_on_another_machine_is_not_even_asked(url: str) -> None:
+    with pytest.raises(EngineError, match="on another machine") as caught:
+        connect(url)
+    assert "unset DOCKER_HOST" in caught.value.remedy
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root is denied nothing")
@@ -141,30 +148,71 @@ def test_an_engine_that_never_answers(place: Path) -> None:
             connect(f"unix://{place}/mute.sock", 1)
 
 
-def test_something_that_is_no_engine(place: Path) -> None:
+@contextmanager
+def answering(place: Path, *answers: bytes) -> Iterator[str]:
+    """A socket where each request gets the next answer, and nobody listens after the last."""
+    path = place / "engine.sock"
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(f"{place}/odd.sock")
+        server.bind(str(path))
         server.listen()
 
         def answer() -> None:
-            asked = b""
-            while not asked:  # at first somebody only knocks
+            waiting = list(answers)
+            while waiting:
                 stream, _ = server.accept()
                 with stream:
-                    asked = stream.recv(65536)
-                    if asked:
-                        stream.sendall(b"220 mail.example ready\r\n")
+                    if stream.recv(65536):  # before a request somebody only knocks
+                        stream.sendall(waiting.pop(0))
+            server.close()
 
         thread = threading.Thread(target=answer)
         thread.start()
-        with pytest.raises(EngineNotRunning):
-            connect(f"unix://{place}/odd.sock")
+        yield f"unix://{path}"
         thread.join()
 
 
-def test_an_address_that_is_none() -> None:
-    with pytest.raises(EngineError):
-        connect("gopher://x")
+def http(status: str, body: str) -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (b"220 mail.example ready\r\n", EngineNotRunning, "220 mail.example"),
+        (http("404 Not Found", "{}"), EngineNotFound, "no Docker engine"),
+        (http("200 OK", '{"version": 3}'), EngineNotFound, "no Docker engine"),
+    ],
+)
+def test_something_that_is_no_engine(
+    answer: bytes, kind: type[EngineError], words: str, place: Path
+) -> None:
+    with answering(place, answer) as url, pytest.raises(kind, match=words) as caught:
+        connect(url)
+    assert "unset DOCKER_HOST" in caught.value.remedy
+
+
+def test_an_engine_that_goes_away_leaves_no_socket_open(place: Path) -> None:
+    version = http("200 OK", '{"ApiVersion": "1.44"}')
+    with answering(place, version) as url:
+        engine = Engine({"DOCKER_HOST": url}, Deadline(20))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(EngineNotRunning), engine.calling("asking", Deadline(20)) as api:
+            api.ping()
+        engine.close()
+        gc.collect()
+    assert [str(warning.message) for warning in warned] == []
+
+
+@pytest.mark.parametrize(
+    "url", ["foo://bar", "tcp://", "tcp://localhost", "tcp://localhost:x", "fd://", "npipe:////./x"]
+)
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(EngineError, match="can't be a Docker engine's address") as caught:
+        connect(url)
+    assert url in caught.value.what
+    assert "unix:///" in caught.value.remedy
 
 
 def test_a_bare_docker_host_is_never_shown_to_the_sdk(

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
 
-from docker_kernel.errors import SettingError
+from docker_kernel.errors import (
+    DockerKernelError,
+    EngineError,
+    EngineNotFound,
+    EngineNotRunning,
+    ServerNotThere,
+    SettingError,
+)
 from docker_kernel.launch import Launcher
 
 
@@ -18,3 +26,38 @@ def test_a_new_start_shows_nothing_of_the_last_one() -> None:
     with pytest.raises(SettingError):
         again.result(60)
     launcher.stop()
+
+
+@pytest.mark.parametrize(
+    ("environ", "kind", "words"),
+    [
+        ({"DOCKER_HOST": "tcp://127.0.0.1:1"}, EngineNotRunning, "unset DOCKER_HOST"),
+        ({"DOCKER_HOST": "unix:///nowhere"}, EngineNotFound, "unset DOCKER_HOST"),
+        ({"DOCKER_HOST": "ssh://nowhere"}, EngineError, "on another machine"),
+        ({"DOCKER_HOST": "foo://bar"}, EngineError, "begins with none of unix://, tcp://"),
+        ({"DOCKER_HOST": "a b"}, SettingError, "neither a host's name nor"),
+        ({"DOCKER_HOST": "localhost:99999"}, SettingError, "correct DOCKER_HOST"),
+        ({"DOCKER_HOST": "[::1]:1"}, ServerNotThere, r"no server answers at \[::1\]:1"),
+        ({"DOCKER_HOST": "localhost:1"}, ServerNotThere, "docker_kernel_server"),
+        ({"DOCKER_PORT": "1"}, ServerNotThere, "localhost:1"),
+        ({"DOCKER_HOST": "tcp://127.0.0.1:1", "DOCKER_PORT": "1"}, ServerNotThere, "localhost:1"),
+        ({"DOCKER_HOST": "ssh://nowhere", "DOCKER_PORT": "1"}, ServerNotThere, "localhost:1"),
+        ({"DOCKER_HOST": "a b", "DOCKER_PORT": "1"}, SettingError, "DOCKER_HOST"),
+    ],
+)
+def test_odd_addresses_get_an_answer_at_once_and_start_nothing_here(
+    environ: dict[str, str],
+    kind: type[DockerKernelError],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    before = psutil.Process().children()
+    launcher = Launcher([])
+    with pytest.raises(kind, match=words) as caught:
+        launcher.opening.result(30)
+    launcher.stop()
+    assert caught.value.remedy
+    assert psutil.Process().children() == before

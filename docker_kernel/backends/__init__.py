@@ -20,6 +20,9 @@ class Endpoint:
     ours: bool = True
     """Whether it was started for this kernel: then it will answer, if it doesn't yet."""
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 Progress = Callable[[str], None]
 """Takes one line on how the start goes, never an empty one."""

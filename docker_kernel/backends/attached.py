@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 from ..config import Settings
@@ -18,30 +19,29 @@ class AttachedBackend:
     """The server at the settings' host and port."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._secret_file = settings.secret_file
+        self._endpoint = Endpoint(*settings.server_address(), secret=None, ours=False)
         self.notices: list[str] = []
 
     def start(self, deadline: Deadline, progress: Progress) -> Endpoint:
         """Read the secret. Raises SettingError."""
-        host, port = self._settings.server_address()
-        progress(f"connecting to the server at {host}:{port}")
-        return Endpoint(host, port, read_secret(self._settings.secret_file), ours=False)
+        progress(f"connecting to the server at {self._endpoint}")
+        return replace(self._endpoint, secret=read_secret(self._secret_file))
 
     def stop(self) -> None:
         """Nothing: whoever started the server ends it."""
 
     def describe(self) -> str:
         """One line for the banner."""
-        host, port = self._settings.server_address()
-        return f"attached to the server at {host}:{port}"
+        return f"attached to the server at {self._endpoint}"
 
     def postmortem(self) -> str:
         """What can be known from here: whether something still listens."""
         try:
-            address = self._settings.server_address()
+            address = self._endpoint.host, self._endpoint.port
             socket.create_connection(address, timeout=KNOCK_SECONDS).close()
         except OSError as exc:
-            return "nothing listens there any more: " + (exc.strerror or str(exc)).lower()
+            return f"nothing listens there any more ({(exc.strerror or str(exc)).lower()})"
         return ""
 
     def log(self) -> str:

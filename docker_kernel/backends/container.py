@@ -19,14 +19,14 @@ from ..errors import (
     EngineRefused,
     StartCancelled,
 )
-from . import Endpoint, Progress, hints, workspace
+from . import Endpoint, Progress, workspace
 from .creation import Plan, creation, own_workplace, published
 from .docker import Engine
 from .images import ensure_image, image_name
 from .labels import unique_name
 from .logtail import MAX_LINES, LogTail
 from .probing import probe
-from .refusals import ended_early, no_network_yet, remedies, remote
+from .refusals import ended_early, no_network_yet, remedies
 from .throwaway import remove_container, sweep
 from .volumes import ensure_volumes
 from .workspace import WORKPLACE
@@ -149,8 +149,6 @@ class DockerBackend:
         if self._settings.network == "none":
             raise no_network_yet()
         engine = self._engine = Engine(os.environ, deadline)
-        if hints.is_remote(engine.url):
-            raise remote(engine.url)
         if self._handover is not None:
             handover, self._handover = self._handover, None
             if (endpoint := self._take_over(engine, handover, deadline)) is not None:

@@ -39,14 +39,15 @@ class Engine:
     """
 
     def __init__(self, environ: Mapping[str, str], deadline: Deadline) -> None:
-        """Connect. Raises EngineNotFound, EngineNotRunning, EngineDenied."""
+        """Connect. Raises EngineNotFound, EngineNotRunning, EngineDenied, EngineError."""
         arguments, self._named = _address(environ)
         self.url = str(arguments.get("base_url") or _default_url())
+        if hints.is_remote(self.url):
+            raise hints.remote(self.url, self._named)
         with ExitStack() as undo:
             with self._mapped("connecting to the engine", deadline):
                 timeout = _whole_seconds(deadline)
-                _knock(self.url, timeout)
-                version = _api_version(arguments, timeout)
+                version = self._api_version(arguments, timeout)
                 self.api = docker.APIClient(**arguments, version=version, timeout=timeout)
                 undo.callback(self.api.close)
             undo.pop_all()
@@ -72,7 +73,7 @@ class Engine:
         found = [Path(path) for path in _DEFAULT_SOCKETS]
         parts = urlsplit(self.url)
         if parts.scheme in ("unix", "http+unix"):
-            found.append(Path(f"/{parts.netloc}{parts.path}"))
+            found.append(Path(_socket_path(self.url)))
         return [path.resolve() for path in found if path.exists()]
 
     def attach(self, container: str, deadline: Deadline) -> Attachment:
@@ -85,10 +86,25 @@ class Engine:
             undo.pop_all()
         return attachment
 
+    def _api_version(self, arguments: dict[str, Any], timeout: int) -> str:
+        """The version of its API that the engine speaks: old and new ones share few."""
+        # The SDK can ask by itself, and leaves a connection open where that fails.
+        version = docker.constants.DEFAULT_DOCKER_API_VERSION
+        with closing(docker.APIClient(**arguments, version=version, timeout=timeout)) as api:
+            try:
+                answer: Any = api.version(api_version=False)
+            except (docker.errors.APIError, KeyError) as exc:
+                # The SDK stumbles over an error without the key "message".
+                raise hints.no_engine(self.url, self._named, str(exc.__context__ or exc)) from exc
+        if not isinstance(answer, dict) or "ApiVersion" not in answer:
+            raise hints.no_engine(self.url, self._named, "it has no version of the engine's API")
+        return str(answer["ApiVersion"])
+
     @contextmanager
     def _mapped(self, what: str, deadline: Deadline, counted: bool = True) -> Iterator[None]:
         with deadline.step(what, counted):
             try:
+                _knock(self.url, _whole_seconds(deadline))
                 yield
             except docker.errors.APIError as exc:
                 status = int(exc.status_code or 0)
@@ -161,52 +177,73 @@ class Attachment:
 
 
 def _address(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """The arguments for the SDK's client, and what named the engine."""
+    """The arguments for the SDK's client, and what named the engine. Raises EngineError."""
     # A DOCKER_HOST without a scheme names a server of ours; the SDK fails on it.
     visible = {name: value for name, value in environ.items() if name != "DOCKER_HOST"}
-    try:
-        if url := engine_url(environ):
-            visible["DOCKER_HOST"] = url
+    if url := engine_url(environ):
+        _check(url, "DOCKER_HOST")
+        visible["DOCKER_HOST"] = url
+        with _reading_context():
             return dict(docker.utils.kwargs_from_env(environment=visible)), "DOCKER_HOST"
+    with _reading_context():
         name = str(
             visible.get("DOCKER_CONTEXT") or docker.context.config.get_current_context_name()
         )
-        if name == "default":
-            return {}, ""
-        context = docker.context.ContextAPI.get_context(name)
-    except docker.errors.DockerException as exc:
-        raise EngineError(
-            "the Docker engine's address can't be read", str(exc), "see: docker context ls"
-        ) from exc
+        context = None if name == "default" else docker.context.ContextAPI.get_context(name)
+    if name == "default":
+        return {}, ""
     if context is None:
         raise EngineError(
             f"there is no Docker context {name!r}", "", "choose one: docker context ls"
         )
-    arguments: dict[str, Any] = {"base_url": context.Host}
+    url = context.Host or _default_url()
+    _check(url, f"{hints.CONTEXT} {name}")
+    arguments: dict[str, Any] = {"base_url": url}
     if context.TLSConfig is not None:
         arguments["tls"] = context.TLSConfig
-    return arguments, f"the Docker context {name}"
+    return arguments, f"{hints.CONTEXT} {name}"
+
+
+@contextmanager
+def _reading_context() -> Iterator[None]:
+    try:
+        yield
+    except docker.errors.DockerException as exc:
+        raise EngineError(
+            "the Docker engine's address can't be read", str(exc), "see: docker context ls"
+        ) from exc
+
+
+def _check(url: str, named: str) -> None:
+    """Raise EngineError where this can't be an engine's address on this machine."""
+    schemes = ["unix", "tcp", "http", "https", "ssh", *(["npipe"] if os.name == "nt" else [])]
+    scheme = url.partition("://")[0].lower()
+    if scheme not in schemes:
+        known = ", ".join(f"{name}://" for name in schemes)
+        raise hints.unreadable(url, named, f"it begins with none of {known}")
+    try:
+        docker.utils.parse_host(url, os.name == "nt")
+    except (docker.errors.DockerException, ValueError) as exc:
+        raise hints.unreadable(url, named, str(exc)) from exc
 
 
 def _knock(url: str, timeout: float) -> None:
-    """Raise OSError where nobody listens on a Unix socket: the SDK would leak it then."""
+    """Raise OSError where nobody listens on a Unix socket.
+
+    Before every call, as the SDK would find out for itself, and leave a socket open.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("unix", "http+unix"):
         return
     with socket.socket(socket.AF_UNIX) as knocking:
         knocking.settimeout(timeout)
-        knocking.connect(f"/{parts.netloc}{parts.path}")
+        knocking.connect(_socket_path(url))
 
 
-def _api_version(arguments: dict[str, Any], timeout: int) -> str:
-    """The version of its API that the engine speaks: old and new ones share few."""
-    # The SDK can ask by itself, and leaves a connection open where that fails.
-    version = docker.constants.DEFAULT_DOCKER_API_VERSION
-    with closing(docker.APIClient(**arguments, version=version, timeout=timeout)) as api:
-        answer: Any = api.version(api_version=False)
-    if not isinstance(answer, dict) or "ApiVersion" not in answer:
-        raise docker.errors.DockerException("what answers there is no Docker engine")
-    return str(answer["ApiVersion"])
+def _socket_path(url: str) -> str:
+    """The path in the address of a Unix socket."""
+    parts = urlsplit(url)
+    return f"/{parts.netloc}{parts.path}"
 
 
 def _whole_seconds(deadline: Deadline) -> int:

@@ -24,6 +24,9 @@ Trouble = Literal["missing", "refused", "denied", "other"]
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104
 _WITHOUT = "to go on without a container: DOCKER_KERNEL_MODE=local"
 
+CONTEXT = "the Docker context"
+"""How what names an engine begins, where it isn't DOCKER_HOST."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -46,6 +49,16 @@ class Facts:
     listed_in_group: bool = False
     """Whether the user is a member of the group docker, though perhaps not yet in this login."""
 
+    @property
+    def named_desktop(self) -> bool:
+        """Whether the address is that of Docker Desktop, by the context that it makes."""
+        return self.named.startswith(f"{CONTEXT} desktop")
+
+    @property
+    def has_desktop(self) -> bool:
+        """Whether Docker Desktop is installed, or was."""
+        return self.desktop or self.named_desktop
+
 
 def classify(facts: Facts) -> EngineError:
     """The error for these facts, with a remedy that fits the platform."""
@@ -53,15 +66,14 @@ def classify(facts: Facts) -> EngineError:
         return EngineDenied(
             f"the Docker engine at {facts.url} denies access", facts.detail, _entry(facts)
         )
-    if facts.trouble == "missing" and facts.named:
-        return EngineNotFound(
-            f"there is no Docker engine at {facts.url}",
+    if facts.named and not facts.named_desktop:
+        kind = EngineNotFound if facts.trouble == "missing" else EngineNotRunning
+        return kind(
+            f"no Docker engine answers at {facts.url}",
             f"{facts.named} names it; {facts.detail}",
-            f"correct or unset DOCKER_HOST, or start that engine; {_WITHOUT}"
-            if facts.named == "DOCKER_HOST"
-            else f"start that engine, or choose another: docker context ls; {_WITHOUT}",
+            f"start that engine, or {_another(facts.named)}; {_WITHOUT}",
         )
-    if facts.trouble == "missing" and not facts.cli and not facts.desktop:
+    if facts.trouble == "missing" and not facts.cli and not facts.has_desktop:
         return EngineNotFound(
             "there is no Docker engine on this machine", facts.detail, _install(facts)
         )
@@ -72,6 +84,42 @@ def classify(facts: Facts) -> EngineError:
     return EngineNotRunning(
         f"the Docker engine at {facts.url} doesn't answer", facts.detail, _begin(facts)
     )
+
+
+def remote(url: str, named: str) -> EngineError:
+    """The error for an engine whose ports and folders aren't this machine's."""
+    return EngineError(
+        f"the Docker engine at {url} is on another machine",
+        f"{named} names it; its published ports and its folders are not at hand here",
+        f"{_another(named)}; or run a server over there (python -m docker_kernel_server), bring "
+        "its port here (ssh -L 8000:localhost:8000 THERE), and set DOCKER_KERNEL_PORT=8000",
+    )
+
+
+def unreadable(url: str, named: str, why: str) -> EngineError:
+    """The error for an address that can't be an engine's."""
+    return EngineError(
+        f"{url} can't be a Docker engine's address",
+        f"{named} names it; {why}",
+        f"write unix:///PATH or tcp://HOST:PORT, or {_another(named)}",
+    )
+
+
+def no_engine(url: str, named: str, why: str) -> EngineError:
+    """The error for an address where something else answers."""
+    what = f"what answers at {url} is no Docker engine"
+    if not named:
+        return EngineNotFound(
+            what, why, "end it, and start the engine: sudo systemctl start docker"
+        )
+    return EngineNotFound(what, f"{named} names it; {why}", f"correct it, or {_another(named)}")
+
+
+def _another(named: str) -> str:
+    """How to choose another engine than the one that is named so."""
+    if named.startswith(CONTEXT):
+        return "choose another: docker context ls, docker context use NAME"
+    return "unset DOCKER_HOST for this machine's own"
 
 
 def _install(facts: Facts) -> str:
@@ -93,15 +141,13 @@ def _integrate() -> str:
 
 
 def _begin(facts: Facts) -> str:
-    if facts.named and not _is_local(facts.url):
-        return f"see that the engine runs there and that a firewall lets you through; {_WITHOUT}"
-    if facts.wsl and facts.desktop:
+    if facts.wsl and facts.has_desktop:
         return f"start Docker Desktop on Windows; {_WITHOUT}"
     if facts.platform == "darwin":
         return f"start Docker Desktop: open -a Docker; {_WITHOUT}"
     if facts.platform == "win32":
         return f"start Docker Desktop from the Start menu and wait until it runs; {_WITHOUT}"
-    if facts.desktop:
+    if facts.has_desktop:
         return f"start it: systemctl --user start docker-desktop; {_WITHOUT}"
     return f"start it: sudo systemctl start docker (without systemd: sudo dockerd); {_WITHOUT}"
 

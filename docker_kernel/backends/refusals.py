@@ -47,15 +47,6 @@ def ended_early(image: str, why: str) -> StartError:
     )
 
 
-def remote(url: str) -> EngineError:
-    """An engine whose ports and folders aren't this machine's."""
-    return EngineError(
-        f"the Docker engine at {url} is on another machine",
-        "its published ports and its folders are not at hand here",
-        "start container/compose.yaml there, and set DOCKER_KERNEL_HOST and DOCKER_KERNEL_PORT",
-    )
-
-
 def no_network_yet() -> EngineError:
     """The setting network is none."""
     return EngineError(
