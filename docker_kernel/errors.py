@@ -19,6 +19,7 @@ DockerKernelError
     ServerError               the running server
         ServerNotThere        nothing listens at the address
         NotAServer            something else listens there
+            OlderServer       one that knows shell commands alone
         AuthenticationFailed  the two sides don't have the same secret
         VersionMismatch       the two sides speak different versions of the protocol
         ConnectionLost        it was there, and is gone
@@ -117,6 +118,10 @@ class ServerNotThere(ServerError, ConnectionError):
 
 class NotAServer(ServerError):
     """Something else listens at the address."""
+
+
+class OlderServer(NotAServer):
+    """A server from before protocol 1, which knows shell commands alone."""
 
 
 class AuthenticationFailed(ServerError):

@@ -64,6 +64,20 @@ class Sandbox:
             raise StartCancelled("the sandbox was stopped while it started")
         return ready
 
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where the server listens; None before its start."""
+        return self._endpoint
+
+    def connection(self) -> Client:
+        """A further connection to the server, for who must be slowed by nobody; the caller closes
+        it. Starts or reconnects as `client` does."""
+        while True:
+            self.client()
+            endpoint = self._endpoint
+            if endpoint is not None:  # another thread may be starting it anew just now
+                return self._connect(endpoint, Deadline(self.settings.start_timeout))
+
     def stop(self) -> None:
         """End the connection and the server, within 3 s. The sandbox can't be used after it."""
         self._stopped = True

@@ -25,6 +25,7 @@ from .errors import (
     AuthenticationFailed,
     ConnectionLost,
     NotAServer,
+    OlderServer,
     ServerError,
     ServerNotThere,
     VersionMismatch,
@@ -150,17 +151,22 @@ def connect(
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
-def _attempt(endpoint: Endpoint, where: str, deadline: Deadline) -> Link:
+def open_stream(host: str, port: int, seconds: float) -> TcpStream:
+    """Connect once, without a handshake, within ``seconds``. Raises ServerNotThere."""
     try:
-        sock = socket.create_connection(
-            (endpoint.host, endpoint.port),
-            timeout=max(0.05, min(HELLO_SECONDS, deadline.remaining())),
-        )
-    except (socket.gaierror, UnicodeError) as exc:
-        raise _not_there(where, f"there is no host {endpoint.host!r} ({_words(exc)})") from exc
+        return _dial(host, port, seconds)
+    except OSError as exc:
+        raise _not_there(f"{host}:{port}", _words(exc)) from exc
+
+
+def _attempt(endpoint: Endpoint, where: str, deadline: Deadline) -> Link:
+    seconds = max(0.05, min(HELLO_SECONDS, deadline.remaining()))
+    try:
+        stream = _dial(endpoint.host, endpoint.port, seconds)
+    except ServerNotThere:
+        raise
     except OSError as exc:
         raise _NotYet(_not_there(where, _words(exc))) from exc
-    stream = TcpStream(sock, where)
     try:
         link = _shake_hands(stream, endpoint.secret)
     except BaseException:
@@ -168,6 +174,15 @@ def _attempt(endpoint: Endpoint, where: str, deadline: Deadline) -> Link:
         raise
     stream.set_timeout(None)
     return link
+
+
+def _dial(host: str, port: int, seconds: float) -> TcpStream:
+    """A connection. Raises OSError; ServerNotThere where another try can't help."""
+    where = f"{host}:{port}"
+    try:
+        return TcpStream(socket.create_connection((host, port), timeout=seconds), where)
+    except (socket.gaierror, UnicodeError) as exc:
+        raise _not_there(where, f"there is no host {host!r} ({_words(exc)})") from exc
 
 
 def _shake_hands(stream: TcpStream, secret: bytes | None) -> Link:
@@ -210,6 +225,12 @@ def _from_wire(peer: str, exc: wire_errors.ProtocolError) -> ServerError:
             f"the server at {peer} is of another version",
             exc.message,
             "install the same version of docker-kernel on both ends",
+        )
+    if isinstance(exc, wire_errors.RawCommandsOnly):
+        return OlderServer(
+            f"the server at {peer} is an older one",
+            "it knows shell commands alone, and no Python sessions",
+            f"docker_kernel.tools and %%docker --shell work with it; for sessions, {_ELSEWHERE}",
         )
     return _not_a_server(peer, exc.message)
 

@@ -8,6 +8,7 @@ ProtocolError                 the base; ``code`` is for programs, the text is fo
     VersionMismatch           the two ends speak different versions of the protocol
     AuthenticationFailed      a wrong or missing proof, or a request before the proof
     NotThisProtocol           HTTP or TLS on a plain port, or a raw command where none are served
+        RawCommandsOnly       an older server, that took the hello for a shell command
     RequestRefused            well-formed, but it can't be done (an unknown session, say)
 """
 
@@ -68,6 +69,10 @@ class NotThisProtocol(ProtocolError):
     """Something that this port doesn't speak, at least not without being told to."""
 
     code = "not_this_protocol"
+
+
+class RawCommandsOnly(NotThisProtocol):
+    """An older server, which took the hello for a shell command."""
 
 
 class RequestRefused(ProtocolError):

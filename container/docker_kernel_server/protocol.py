@@ -38,6 +38,7 @@ from .errors import (
     LineTooLong,
     NotThisProtocol,
     ProtocolError,
+    RawCommandsOnly,
     VersionMismatch,
 )
 from .framing import MAX_LINE_BYTES, LineSplitter, load_line
@@ -325,7 +326,10 @@ class ClientSide:
         try:
             if isinstance(line, LineTooLong):
                 raise line
-            return parse_event(load_line(line))
+            message = load_line(line)
+            if not self.ready and _answers_raw(message):
+                raise RawCommandsOnly("it took the hello for a shell command")
+            return parse_event(message)
         except ProtocolError as exc:
             if not self.ready:
                 raise
@@ -369,6 +373,12 @@ class ClientSide:
                 encode(Auth("auth", prove(self._secret, "client", self._nonce, hello.nonce)))
             )
         self.server = hello
+
+
+def _answers_raw(message: Json) -> bool:
+    """Whether it is what a raw command gets: no id, and no code as a refusal has."""
+    raw = message.get("type") in ("chunk", "final")
+    return raw and not message.get("id") and not message.get("code")
 
 
 def refusal(message: Json, exc: ProtocolError) -> Event:

@@ -1,0 +1,72 @@
+"""Short programs that the tools run in the container, with its Python (3.8 or later), by ``-c``.
+
+They import nothing from the working folder: a file there may be called json.py.
+"""
+
+from __future__ import annotations
+
+_SAFE_IMPORT = "import sys; path = sys.path[:]; sys.path[:] = filter(None, path)\n"
+
+RUN_CODE = """\
+def run():
+    import sys
+    path = sys.path[:]
+    sys.path[:] = filter(None, path)
+    import linecache, traceback
+    sys.path[:] = path
+    code = sys.stdin.buffer.read().decode("utf-8")
+    linecache.cache["<code>"] = len(code), None, [x + "\\n" for x in code.split("\\n")], "<code>"
+    own = run.__code__.co_filename
+    def show(kind, error, where):
+        while where and where.tb_frame.f_code.co_filename == own:
+            where = where.tb_next
+        traceback.print_exception(kind, error, where)
+    sys.excepthook = show
+    space = globals()
+    del space["run"]
+    exec(compile(code, "<code>", "exec", dont_inherit=True), space)
+run()
+"""
+"""Runs the code on standard input as a module of its own, with its lines in tracebacks."""
+
+CHECK_SYNTAX = """\
+import json, sys, warnings
+warnings.simplefilter("ignore")
+answer = {"syntax_error": None}
+try:
+    with open(sys.argv[1], "rb") as file:
+        source = file.read()
+    compile(source, sys.argv[1], "exec", dont_inherit=True)
+except OSError as exc:
+    answer["error"] = "%s: %s" % (sys.argv[1], exc.strerror)
+except SyntaxError as exc:
+    answer["syntax_error"] = {"message": exc.msg, "line": exc.lineno, "column": exc.offset}
+except (ValueError, OverflowError, RecursionError, MemoryError) as exc:
+    text = str(exc) or type(exc).__name__
+    answer["syntax_error"] = {"message": text, "line": None, "column": None}
+print(json.dumps(answer))
+"""
+"""Compiles the file that is its argument, and writes nothing."""
+
+LIST_PACKAGES = f"""\
+{_SAFE_IMPORT}import json, re
+from importlib import metadata
+found = {{}}
+for item in metadata.distributions():
+    name = item.metadata["Name"]
+    if name:
+        key = re.sub("[-_.]+", "-", name).lower()
+        found.setdefault(key, {{"name": name, "version": item.version}})
+print(json.dumps([found[key] for key in sorted(found)]))
+"""
+"""What is installed, of each package the one that an import would find."""
+
+LOOK_AROUND = f"""\
+{_SAFE_IMPORT}import json, os, platform
+print(json.dumps({{
+    "python_version": platform.python_version(),
+    "platform": platform.platform(),
+    "platform_system": platform.system(),
+    "working_directory": os.getcwd(),
+}}))
+"""
