@@ -41,7 +41,7 @@ TIMEOUT_CODE = 124
 NO_CODE = -1
 SIGKILL = 9  # the container's, whatever system this is
 
-OnText = Callable[[str, str], None]
+OnText = Callable[[str, str], object]
 """Takes output as it comes: the stream ("stdout" or "stderr") and the text."""
 
 
