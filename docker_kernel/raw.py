@@ -13,7 +13,6 @@ import secrets
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import closing
 
 from docker_kernel_server.errors import ProtocolError
 from docker_kernel_server.framing import LineSplitter, load_line
@@ -79,24 +78,19 @@ class RawClient:
         """Send a command and take its output; its final."""
         cancellation = current.get() or Cancellation()
         cancellation.check()
-        silent = True
-        with closing(open_stream(*self._address, self._connect_seconds)) as stream:
-            try:
-                with cancellation.waking(stream.close):
-                    stream.send(text)
-                    for message in _messages(stream, until):
-                        kind, data = message.get("type"), message.get("data")
-                        if kind == "final":
-                            _give_result(message, silent, output)
-                            return message
-                        if kind == "chunk" and isinstance(data, str):
-                            silent = False
-                            output.add("stdout", data)
-            except ConnectionLost:
-                cancellation.check()  # then it was this side that closed it
-                raise
-        cancellation.check()
-        raise ConnectionLost(f"the server at {stream.peer} closed the connection")
+        stream = open_stream(*self._address, self._connect_seconds)
+        try:
+            with cancellation.waking(stream.deafen):
+                stream.send(text)
+                final = _final(stream, until, output)
+            cancellation.check()
+        except BaseException:
+            stream.abort()  # so that a server that can do it ends the command
+            raise
+        stream.close()
+        if final is None:
+            raise ConnectionLost(f"the server at {stream.peer} closed the connection")
+        return final
 
 
 def script(command: Command) -> str:
@@ -116,11 +110,21 @@ def script(command: Command) -> str:
     return f"({text})"
 
 
-def _give_result(final: Json, silent: bool, output: Output) -> None:
-    """A server that doesn't stream has the whole output in its final."""
-    result = final.get("result")
-    if silent and isinstance(result, str) and result:
-        output.add("stdout", result)
+def _final(stream: TcpStream, until: float | None, output: Output) -> Json | None:
+    """Take the output up to the final, and that; None where the connection ends before."""
+    silent = True
+    for message in _messages(stream, until):
+        kind, data = message.get("type"), message.get("data")
+        if kind == "chunk" and isinstance(data, str):
+            silent = False
+            output.add("stdout", data)
+        elif kind == "final":
+            result = message.get("result")
+            # A server that doesn't stream has the whole output there.
+            if silent and isinstance(result, str) and result:
+                output.add("stdout", result)
+            return message
+    return None
 
 
 def _messages(stream: TcpStream, until: float | None) -> Iterator[Json]:

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +124,15 @@ def test_every_code_is_in_the_docs() -> None:
     assert sorted(documented) == sorted(cls.code for cls in ProtocolError.__subclasses__())
 
 
+def tree(cls: type[ProtocolError]) -> Iterator[str]:
+    yield cls.__name__
+    for below in cls.__subclasses__():
+        yield from tree(below)
+
+
 def test_the_error_tree_is_the_modules_docstring() -> None:
     named = re.findall(r"^ *([A-Z]\w+)  ", errors.__doc__ or "", re.MULTILINE)
-    assert named == ["ProtocolError", *(cls.__name__ for cls in ProtocolError.__subclasses__())]
+    assert named == list(tree(ProtocolError))
 
 
 def test_the_bounds_are_the_codes() -> None:
