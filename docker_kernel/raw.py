@@ -48,11 +48,13 @@ class RawClient:
         """
         until = None if command.timeout is None else time.monotonic() + command.timeout
         output = Output(on_text)
-        text = script(command).encode("utf-8", "surrogateescape")
         try:
+            text = script(command).encode("utf-8", "surrogateescape")
             if len(text) > MAX_COMMAND_BYTES:
                 text = self._as_file(text, until)
             final = self._exchange(text, until, output)
+        except UnicodeEncodeError as exc:
+            return output.done(NO_CODE, f"the command is no text: {exc}")
         except _TooLate:
             words = f"{timed_out(command)}; an older server may let it run on"
             return output.done(TIMEOUT_CODE, words)

@@ -214,6 +214,11 @@ class TestTools:
         assert (result["success"], result["exit_code"]) == (False, -1)
         assert "none" in result["error"]
 
+    def test_what_is_no_text_is_not_begun(self, streaming: older.OlderServer) -> None:
+        result = tools.run_shell_command("touch here \ud800")
+        assert (result["success"], result["exit_code"]) == (False, -1)
+        assert "no text" in result["error"]
+
     def test_it_is_gone(self, folder: Path) -> None:
         """A2"""
         with contextlib.ExitStack() as stack:

@@ -34,6 +34,7 @@ from .workspace import WORKPLACE
 STOP_SECONDS = 3.0
 EXIT_SECONDS = 2.0
 """How long to wait for the engine to tell why a container ended."""
+DYING_SECONDS = 0.2
 _EXIT_OOM = 137
 
 
@@ -117,8 +118,11 @@ class DockerBackend:
             return ""
         try:
             with engine.calling("looking at the container", Deadline(EXIT_SECONDS)) as api:
-                if api.inspect_container(running.name)["State"]["Running"]:
-                    return ""
+                state = api.inspect_container(running.name)["State"]
+            # One that dies is called running for a moment more; its output has ended by then.
+            dying = running.tail is not None and running.tail.wait_ended(DYING_SECONDS)
+            if state["Running"] and not dying:
+                return ""
         except EngineRefused:
             pass  # it has removed itself
         except DockerKernelError as exc:
