@@ -18,11 +18,11 @@ from .. import runtime
 from ..config import Settings
 from ..deadline import Deadline
 from ..errors import DockerKernelError, EngineRefused, ServerNotThere, StartError
-from . import Endpoint, Progress, hints
+from . import Endpoint, Progress
 from .docker import Attachment, Engine
 from .logtail import MAX_LINES, LogTail
 from .probing import ImagePython, find_python
-from .refusals import ended_early, remote
+from .refusals import ended_early
 
 LOOK_SECONDS = 2.0
 """How long a look at the container may take when its server is gone."""
@@ -92,8 +92,6 @@ class JoinedBackend:
         return None
 
     def _start(self, engine: Engine, deadline: Deadline, progress: Progress) -> Endpoint:
-        if hints.is_remote(engine.url):
-            raise remote(engine.url)
         found = _inspect(engine, self._name, deadline)
         address = _address(found, self._name)
 
