@@ -25,11 +25,8 @@ WIRE = ("messages", "framing", "protocol", "errors", "limits", "__version__")
 CHAIN = ("__main__", "server", "sessions", "session", "zygote", "worker", "shells")
 # The shell that is made of IPython, and what finds out which IPython there is, import it, and what
 # comes with it; they are loaded where there is one.
-OF_IPYTHON = {
-    "docker_kernel_server.shells.ipython": {"IPython", "traitlets", "comm"},
-    "docker_kernel_server.shells.comms": {"comm"},
-    "docker_kernel_server.packages": {"IPython"},
-}
+OF_IPYTHON = {"IPython", "traitlets", "comm"}
+PLAIN_SHELLS = {"docker_kernel_server.shells", "docker_kernel_server.shells.plain"}
 
 
 def modules(package: Path) -> dict[str, Path]:
@@ -68,6 +65,12 @@ def in_server(name: str) -> str:
     return parts[1] if parts[0] == "docker_kernel_server" and len(parts) > 1 else ""
 
 
+def comes_with_ipython(name: str, target: str) -> bool:
+    of_ipython = inside(name, "docker_kernel_server.shells") and name not in PLAIN_SHELLS
+    allowed = of_ipython or name == "docker_kernel_server.packages"
+    return allowed and target.split(".")[0] in OF_IPYTHON
+
+
 def test_there_is_something_to_look_at() -> None:
     assert "docker_kernel_server.messages" in modules(SERVER)
     assert "docker_kernel.backends.docker" in modules(HOST)
@@ -79,7 +82,7 @@ def test_server_needs_the_standard_library_alone() -> None:
         for name, target in all_imports(SERVER)
         if target.split(".")[0] not in sys.stdlib_module_names
         and not inside(target, "docker_kernel_server")
-        and target.split(".")[0] not in OF_IPYTHON.get(name, ())
+        and not comes_with_ipython(name, target)
     ]
     assert foreign == []
 

@@ -12,6 +12,7 @@ from collections import deque
 from typing import Any, Callable, Coroutine, Deque, Optional, Set
 
 from .messages import CommRequest, Request
+from .shells import SUBSHELL_THREAD
 
 Handle = Callable[[Request], Coroutine[Any, Any, None]]
 
@@ -85,7 +86,7 @@ def start_subshell(name: str, handle: Handle, ended: Callable[[], bool]) -> Lane
             loop.close()
 
     try:
-        threading.Thread(target=run, name=f"subshell {name}", daemon=True).start()
+        threading.Thread(target=run, name=SUBSHELL_THREAD + name, daemon=True).start()
     except RuntimeError:
         loop.close()
         raise

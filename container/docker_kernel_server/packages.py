@@ -35,9 +35,10 @@ _NEEDED = (
     "IPython.display",
     "IPython.lib.pretty",
     "docker_kernel_server.shells.ipython",
-    "docker_kernel_server.shells.comms",
 )
-_WELCOME = ("jedi", "pygments.formatters", "pygments.lexers", "matplotlib_inline", "sqlite3")
+# Not matplotlib_inline: it brings numpy and matplotlib, which start threads, look at what a session
+# sets up (MPLBACKEND, OMP_NUM_THREADS), and are what people upgrade.
+_WELCOME = ("jedi", "pygments.formatters", "pygments.lexers", "sqlite3")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from ..messages import CommInfo, Complete, Execute, History, Inspect, IsComplete
 
 Reply = Dict[str, Any]
 
+SUBSHELL_THREAD = "subshell "
+"""What the name of a subshell's thread begins with; the subshell's own name follows."""
+
 
 def trim(tb: Optional[types.TracebackType]) -> Optional[types.TracebackType]:
     """The traceback without our own frames below the person's: an interrupt is raised in them."""

@@ -37,6 +37,8 @@ class Comms:
                     **{key: value for key, value in keys.items() if value is not None},
                 )
 
+        self.comm_class: Any = WireComm
+
         def create_comm(*args: Any, **kwargs: Any) -> BaseComm:
             return WireComm(*args, **kwargs)
 
@@ -64,9 +66,12 @@ class Comms:
         message = {
             "header": parent,
             "msg_id": parent.get("msg_id", request.TYPE),
+            "msg_type": request.TYPE,
+            "parent_header": {},
             "content": content,
             "metadata": getattr(request, "metadata", {}),
-            "buffers": buffers or [],
+            # As Jupyter has them: people call .tobytes() of an upload's content.
+            "buffers": [memoryview(buffer) for buffer in buffers or []],
         }
         if isinstance(request, CommOpenRequest):
             self.manager.comm_open(None, None, message)
