@@ -135,7 +135,7 @@ class SessionKernel(SubshellKernel):
         await self._query(
             kind,
             comm_id=content["comm_id"],
-            data=content.get("data") or {},
+            data=content.get("data", {}),
             metadata=msg.get("metadata") or {},
             buffers=wire.pack_buffers([bytes(buffer) for buffer in msg.get("buffers", [])]),
             parent=outputs.plain_header(msg["header"]),

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
 from functools import cache
@@ -69,6 +70,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in (*SERVER_SETTINGS, *([] if engine_host(os.environ) else ["DOCKER_HOST"])):
         os.environ.pop(name, None)
     run = config.stash[run_key] = Run()
+    # No configuration, startup file or history of theirs either.
+    profiles = run.stack.enter_context(tempfile.TemporaryDirectory(prefix="docker-kernel-test-"))
+    os.environ["IPYTHONDIR"] = profiles
     run.guard.begin()
 
 

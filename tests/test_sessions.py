@@ -272,6 +272,26 @@ def test_an_interrupt_at_a_cells_very_start_says_nothing_of_coroutines(session: 
     assert "'mine' was never awaited" in session.ok(code).text()
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); None",
+        "import pdb\npdb.set_trace()",
+    ],
+)
+def test_a_handler_of_an_earlier_cell_is_gone(client: Wire, session: Session, before: str) -> None:
+    """C3: also the debugger's, which it sets when it is told to continue."""
+    cell = session.begin(before, allow_stdin=True)
+    if "pdb" in before:
+        client.wait_for(cell, "input_request")
+        session.reply(cell, "c")
+    assert client.finish(cell).reason == "ok"
+    cell = session.begin("print('on')\nwhile True: pass")
+    client.wait_for_text(cell, "on")
+    session.interrupt()
+    assert client.finish(cell).reason == "interrupt"
+
+
 def test_a_cell_may_handle_its_interrupt(client: Wire, session: Session) -> None:
     code = "try:\n    print('on')\n    while True: pass\n"
     code += "except KeyboardInterrupt:\n    print('handled')"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +105,143 @@ def test_a_lone_surrogate_in_the_code_is_an_error(session: Session) -> None:
     assert session.ok("1 + 1").value == "2"
 
 
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("try:\n    1 / 0\nexcept ZeroDivisionError:\n    raise ValueError", "----> 2     1 / 0"),
+        ("def deep(n):\n    return deep(n + 1)\ndeep(0)", "skipping similar frames"),
+        ("class Bad:\n    def __repr__(self):\n        1 / 0\nBad()", "----> 3     1 / 0"),
+        ("x = = 1", "    x = = 1"),
+        ("import asyncio\nasync def f():\n    1 / 0\nawait f()", "----> 3     1 / 0"),
+    ],
+)
+def test_tracebacks_point_at_the_line(session: Session, code: str, line: str) -> None:
+    """K2: also in a try, and a deep recursion doesn't fill the screen."""
+    error = session.execute(code).of("error")[0]
+    shown = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error["traceback"]))
+    assert line in shown
+    assert len(shown.splitlines()) < 60
+
+
+CELL_FILE = r"/ipykernel_\d+/\d+\.py"
+
+
+@pytest.mark.parametrize(
+    ("code", "pattern"),
+    [
+        ("import warnings\n\nwarnings.warn('careful')", rf"{CELL_FILE}:3: UserWarning: careful"),
+        ("def f(): pass\nf.__code__.co_filename", CELL_FILE),
+        ("import inspect\ndef source(): 'mine'\ninspect.getsource(source)", "'mine'"),
+        ("raise ExceptionGroup('many', [ValueError(1)])", rf'File ".*{CELL_FILE}", line 1'),
+        ("import traceback\ntraceback.print_stack()", rf'File ".*{CELL_FILE}", line 2'),
+        ("import pickle\nclass C: pass\npickle.loads(pickle.dumps(C()))", "__main__.C"),
+        ("%%time\nf.__code__.co_filename", CELL_FILE),
+    ],
+)
+def test_a_cells_file_name_is_ipykernels(session: Session, code: str, pattern: str) -> None:
+    """K2: libraries know a cell by it (numba, line_profiler)."""
+    answer = session.execute(code)
+    assert re.search(pattern, answer.text() + str(answer.value))
+
+
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("import sys; 'ipykernel.zmqshell' in sys.modules", "True"),
+        ("type(get_ipython()).__module__, type(sys.stdout).__module__", None),
+        (
+            "from ipykernel.zmqshell import ZMQInteractiveShell as Z; type(get_ipython()) is Z",
+            "True",
+        ),
+        ("from ipykernel.kernelapp import IPKernelApp as A; A.instance().kernel.shell is Z", None),
+        (
+            "from ipykernel.comm import Comm; c = Comm(target_name='t'); c.close(); c.target_name",
+            "'t'",
+        ),
+        ("get_ipython().get_parent() == get_ipython().kernel.get_parent()", "True"),
+    ],
+)
+def test_libraries_find_a_kernel(session: Session, code: str, value: str | None) -> None:
+    """K6, K7: by the names that tqdm, plotly, click and bokeh ask for."""
+    answer = session.ok(code)
+    if value is not None:
+        assert answer.value == value
+    elif "__module__" in code:
+        assert answer.value == "('ipykernel.zmqshell', 'ipykernel.iostream')"
+
+
+def test_another_runner_of_coroutines(session: Session) -> None:
+    """K6: %autoawait takes any; IPython calls it."""
+    code = "def runner(coroutine):\n    coroutine.close()\n    print('mine')\n%autoawait runner"
+    session.ok(code)
+    assert "mine" in session.execute("await 1").text()
+    assert session.ok("%autoawait asyncio").status == 0
+
+
+# ---- the person's configuration
+
+
+def test_configuration_and_startup_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """K6: read and run as ipykernel does; one that fails keeps nothing from working."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    profile = tmp_path / "ipython" / "profile_default"
+    (profile / "startup").mkdir(parents=True)
+    (profile / "ipython_config.py").write_text(
+        "c.InteractiveShellApp.exec_lines = ['from_line = 1']\n"
+        "c.InteractiveShell.ast_node_interactivity = 'all'\n"
+    )
+    (profile / "ipython_kernel_config.py").write_text(
+        "c.IPKernelApp.extensions = ['autoreload', 'no_such_extension']\n"
+        "c.ZMQInteractiveShell.xmode = 'Plain'\n"
+    )
+    (profile / "startup" / "00-good.py").write_text("from_file = 2\n")
+    (profile / "startup" / "10-bad.py").write_text("1 / 0\n")
+    with Server(tmp_path / "work") as server, server.connect() as client:
+        session = client.open()
+        assert session.opened.result["shell"] == "ipython"
+        answer = session.ok("from_line\nfrom_file")
+        assert [event["data"]["text/plain"] for event in answer.of("result")] == ["1", "2"]
+        assert session.ok("%autoreload 2").status == 0
+        assert session.ok("get_ipython().InteractiveTB.mode").value == "'Plain'"
+        assert "interactive namespace is empty" in session.ok("%who").text().lower()
+        assert session.ask("restart_session").status == 0
+        assert session.ok("from_file").value == "2"
+
+
+def test_a_configuration_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K6"""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    profile = tmp_path / "ipython" / "profile_default"
+    profile.mkdir(parents=True)
+    (profile / "ipython_config.py").write_text("this is no Python\n")
+    with Server(tmp_path / "work") as server, server.connect() as client:
+        assert client.open().ok("%pwd").status == 0
+
+
+def test_history_is_kept_over_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """K5, K9"""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    with Server(tmp_path / "work") as server, server.connect() as client:
+        session = client.open()
+        session.ok("'remember me'")
+        assert session.ask("restart_session").status == 0
+        assert "'remember me'" in session.ok("%history -g").text()
+
+
+def test_a_module_in_the_work_folder_hides_none_of_pythons(tmp_path: Path) -> None:
+    """K11: and yet it is found."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "this.py").write_text("1 / 0")
+    (work / "mine.py").write_text("value = 3")
+    with Server(work) as server, server.connect() as client:
+        session = client.open()
+        assert "Beautiful is better" in session.ok("import this").text()
+        assert session.ok("import mine; mine.value").value == "3"
+
+
 # ---- rich output
 
 
@@ -181,6 +319,41 @@ def test_a_failing_cell_magic_is_an_error(session: Session) -> None:
     assert answer.error == "CalledProcessError"
 
 
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("%less", "UsageError: Missing filename."),
+        ("%clear", "\x1b[H\x1b[2J"),
+        ("%autosave 0", "Autosave disabled"),
+        ("%autosave often", "UsageError: %autosave requires an integer"),
+        ("%connect_info", "jupyter console --existing"),
+        ("%qtconsole", "jupyter qtconsole --existing"),
+        ("%subshell", "subshell id: None"),
+        ("x = 5\n%store x", "Stored 'x' (int)"),
+        ("%gui qt", "a container has no screen"),
+    ],
+)
+def test_the_magics_of_a_kernel(session: Session, code: str, shown: str) -> None:
+    """K6: those that ipykernel has besides IPython's."""
+    assert shown in session.execute(code).text()
+
+
+def test_files_in_the_pager_and_in_the_editor(session: Session) -> None:
+    """K5, K6"""
+    session.ok("%%writefile shown.py\nvalue = 1\ndef thing(): pass")
+    (page,) = session.ok("%less shown.py").result["payload"]
+    assert page["source"] == "page"
+    assert "value" in page["data"]["text/plain"]
+    (edit,) = session.ok("%edit -n 2 shown.py").result["payload"]
+    assert (edit["source"], edit["line_number"]) == ("edit_magic", "2")
+    assert edit["filename"].startswith("/")
+    assert edit["filename"].endswith("/shown.py")
+    session.ok("import shown")
+    (edit,) = session.ok("%ed shown.thing").result["payload"]
+    assert (edit["filename"].rsplit("/")[-1], edit["line_number"]) == ("shown.py", 2)
+    assert session.ok("%edit nothing_of_that_name").result["payload"] == []
+
+
 def test_payloads(session: Session) -> None:
     """K5: a pager, and text for the next cell."""
     (page,) = session.ok("print?").result["payload"]
@@ -192,12 +365,27 @@ def test_payloads(session: Session) -> None:
     assert session.ok("1").result["payload"] == []
 
 
-def test_exit_asks_for_the_end(client: Wire) -> None:
-    """K5: the frontend is told; the session's process may end."""
+@pytest.mark.parametrize("word", ["exit", "quit()"])
+def test_exit_ends_the_session_and_the_next_cell_begins_one(client: Wire, word: str) -> None:
+    """K5: the frontend is told, exit handlers run, and no cell is lost."""
     leaving = client.open()
-    (payload,) = leaving.ok("exit").result["payload"]
-    assert payload["source"] == "ask_exit"
-    assert leaving.ask("close_session").status == 0
+    leaving.ok("import atexit, concurrent.futures, os\nx = 1")
+    leaving.ok("pool = concurrent.futures.ProcessPoolExecutor(1)\npool.submit(len, '').result()")
+    leaving.ok("atexit.register(lambda: open('left', 'w').close())")
+    (payload,) = leaving.ok(word).result["payload"]
+    assert payload == {"source": "ask_exit", "keepkernel": False}
+    answer = leaving.ok("import os; 'x' in globals(), os.path.exists('left')")
+    assert answer.value == "(False, True)"
+    told = answer.text("stderr") + str(client.loose)
+    assert "exit was typed" in told
+    assert leaving.ok("os.remove('left')").status == 0
+
+
+def test_exit_that_keeps_the_session(client: Wire) -> None:
+    """K5"""
+    staying = client.open()
+    staying.ok("x = 1\nexit(keep_kernel=True)")
+    assert staying.ok("x").value == "1"
 
 
 # ---- what a frontend asks
@@ -289,10 +477,27 @@ def test_history(session: Session) -> None:
 # ---- comms
 
 
+@pytest.mark.parametrize("data", ["text", ["a", 1], None, 0])
+def test_comms_carry_any_json(session: Session, data: object) -> None:
+    """K7: bokeh sends text."""
+    session.ok(COMM)
+    assert session.ask("comm_open", comm_id="any", target_name="echo", data={}).status == 0
+    answer = session.ask("comm_msg", comm_id="any", data=data, buffers=["AA=="])
+    assert answer.of("comm_msg")[0]["data"] == {"echo": data}
+    assert session.ok("seen[-1]['content']['data'], seen[-1]['msg_type']").value == repr(
+        (data, "comm_msg")
+    )
+    # ipywidgets' uploads are memoryviews, of which people call tobytes().
+    assert session.ok("seen[-1]['buffers'][0].tobytes()").value == "b'\\x00'"
+    assert session.ok("comm.close()").of("comm_close")
+
+
 COMM = """
 from comm import create_comm, get_comm_manager
 seen = []
-def opened(comm, message):
+def opened(opened_comm, message):
+    global comm
+    comm = opened_comm
     @comm.on_msg
     def echo(message):
         seen.append(message)

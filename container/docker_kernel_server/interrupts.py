@@ -40,6 +40,8 @@ class Interrupts:
         """While the person's code runs. KeyboardInterrupt if it was doomed before it began."""
         self.came = False
         self._running = cell
+        # A cell before may have set its own; a debugger does, when it is told to continue.
+        signal.signal(signal.SIGINT, self._on_signal)
         try:
             if cell in self._doomed:
                 self._doomed.discard(cell)

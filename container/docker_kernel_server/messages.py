@@ -261,7 +261,7 @@ class CommRequest(SessionRequest):
     """What a frontend says on a comm (widgets). ``buffers`` are base64."""
 
     comm_id: str
-    data: Json = field(default_factory=dict)
+    data: Any = field(default_factory=dict)
     metadata: Json = field(default_factory=dict)
     buffers: List[str] = field(default_factory=list)
     parent: Json = field(default_factory=dict)
@@ -484,7 +484,7 @@ class _CommEvent(Event):
     """What a session says on a comm. ``buffers`` are base64."""
 
     comm_id: str
-    data: Json = field(default_factory=dict)
+    data: Any = field(default_factory=dict)
     metadata: Json = field(default_factory=dict)
     buffers: List[str] = field(default_factory=list)
 

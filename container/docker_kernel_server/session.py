@@ -53,6 +53,11 @@ START_SECONDS = 60.0
 CLOSE_SECONDS = 0.5
 """How long an idle session's exit handlers may take."""
 
+EXIT_SECONDS = 5.0
+"""How long they may take where the person typed exit."""
+
+LEFT = "the session ended, as exit was typed"
+
 MAX_LINGERING_WORKERS = 16
 """Ended workers of a session whose background processes go on to print; the oldest is cut off."""
 
@@ -244,7 +249,16 @@ class Session(Control):
             raise
         self.info = {**await self._ready, "pid": link.pid}
 
-    async def _stop(self, why: str) -> None:
+    async def _leave(self) -> None:
+        """After exit or quit: what comes next is for a fresh worker."""
+        await self._stop(LEFT, EXIT_SECONDS)
+        if self._queue.unsent:
+            self._lost = f"{LEFT}; its variables are lost"
+            await self._start()
+        else:
+            self._emit(SessionDied("", self.name, "exit", LEFT))
+
+    async def _stop(self, why: str, patience: float = CLOSE_SECONDS) -> None:
         """End the worker, politely where it is idle, and answer what it was asked."""
         self._lost = ""
         link = self._link
@@ -254,7 +268,7 @@ class Session(Control):
         running = list(self._queue.sent)
         if not running:
             link.send(encode(CloseSession("close", self.name)))
-            await asyncio.wait([self._exited], timeout=CLOSE_SECONDS)
+            await asyncio.wait([self._exited], timeout=patience)
         link.signal(signal.SIGKILL)
         await self._exited
         for item in running:
@@ -388,10 +402,21 @@ class Session(Control):
             count = final.result.get("execution_count")
             if isinstance(count, int):
                 self.info["execution_count"] = count + 1
+            if _asks_exit(final.result.get("payload")):
+                self._stopping = True
+                self._change(self._leave())
         if isinstance(item.request, Execute) and self._memory.look():
             text = f"A process of this container was killed {self._memory.explain()}.\n"
             self._emit(Chunk(final.id, text, "stderr"))
         self._queue.finish(item, final)
+
+
+def _asks_exit(payload: Any) -> bool:
+    """Whether a cell asked for the session's end, by exit or quit."""
+    return isinstance(payload, list) and any(
+        isinstance(item, dict) and item.get("source") == "ask_exit" and not item.get("keepkernel")
+        for item in payload
+    )
 
 
 def _ending(status: int) -> str:

@@ -75,8 +75,15 @@ def run(wire: socket.socket, pipes: socket.socket, choice: Choice) -> int:
     """Be a session's worker until the server closes the wire; return the exit status."""
     # A group of its own: an interrupt reaches the cell's children, and nobody else's.
     os.setsid()
-    sys.path.insert(0, "")
+    if not ("" in sys.path or getattr(sys.flags, "safe_path", False)):
+        sys.path.insert(_after_standard_library(), "")
     return Worker(wire, pipes, choice).run()
+
+
+def _after_standard_library() -> int:
+    """Where IPython puts the working folder: no random.py that lies there hides Python's own."""
+    names = ("site-packages", "dist-packages")
+    return next((i for i, path in enumerate(sys.path) if os.path.basename(path) in names), 0)
 
 
 class Worker(Console):
@@ -126,7 +133,7 @@ class Worker(Console):
                 if task.done():
                     raise
                 traceback.print_exc(file=self._streams["stderr"])
-        atexit._run_exitfuncs()  # noqa: SLF001 - os._exit, which ends a fork, doesn't
+        _run_exit_handlers()
         self._output.close()
         return 0
 
@@ -320,6 +327,15 @@ class Worker(Console):
     def _getpass(self, prompt: str = "Password: ", stream: Any = None, **kwargs: Any) -> str:
         """Read a line from the person, who types it unseen."""
         return self.ask(prompt, True)
+
+
+def _run_exit_handlers() -> None:
+    """What Python does at its end; os._exit, which ends a fork, doesn't."""
+    # The first are those of thread and process pools. The others wait for children that these end.
+    for handler in reversed(getattr(threading, "_threading_atexits", [])):
+        with contextlib.suppress(Exception):
+            handler()
+    atexit._run_exitfuncs()  # noqa: SLF001
 
 
 def _forget_cancellation() -> None:

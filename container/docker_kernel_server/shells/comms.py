@@ -23,15 +23,15 @@ class Comms:
             def publish_msg(
                 self,
                 msg_type: str,
-                data: Optional[Dict[str, Any]] = None,
-                metadata: Optional[Dict[str, Any]] = None,
+                data: Any = None,
+                metadata: Any = None,
                 buffers: Optional[List[bytes]] = None,
                 **keys: Any,
             ) -> None:
                 console.emit(
                     msg_type,
                     comm_id=self.comm_id,
-                    data=data or {},
+                    data={} if data is None else data,
                     metadata=metadata or {},
                     buffers=pack_buffers([bytes(buffer) for buffer in buffers or []]),
                     **{key: value for key, value in keys.items() if value is not None},
