@@ -6,9 +6,10 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import IPython
 import pytest
 
-from wire import SCRIPT, Server
+from wire import SCRIPT, Server, Session
 
 PACKAGE = SCRIPT.parent / "docker_kernel_server"
 
@@ -79,6 +80,56 @@ def test_a_module_that_appears_is_found_by_the_next_cell(tmp_path: Path) -> None
             (folder / f"late_{number}.py").touch()
             assert session.ok(f"os.utime({str(folder)!r}, stamp)").status == 0
             assert session.ok(f"import late_{number}").status == 0
+
+
+def user_site(session: Session) -> Path:
+    return Path(str(session.ok("import site; site.getusersitepackages()").value).strip("'"))
+
+
+def test_an_editable_package_counts_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare_python: str
+) -> None:
+    """K9: that is a .pth file, which Python reads at its own start alone."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "edited.py").write_text("value = 1")
+    with Server(tmp_path / "work", python=bare_python) as server, server.connect() as client:
+        session = client.open()
+        (user_site(session) / "__editable__.edited.pth").write_text(f"{source}\n")
+        (user_site(session) / "zbad.pth").write_text("import no_such_module\n")
+        assert session.execute("import edited").error == "ModuleNotFoundError"
+        assert session.ask("restart_session").status == 0
+        assert session.ok("import edited; edited.value").value == "1"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["installed", "upgraded in place"])
+def test_a_newer_version_of_what_ipython_uses_counts_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare_python: str, again: bool
+) -> None:
+    """K9, K11: the zygote has imported the older one, and goes on with it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    lent = str(Path(IPython.__file__).parents[1])
+    args = ("--lent", lent)
+    with (
+        Server(tmp_path / "work", python=bare_python, args=args) as server,
+        server.connect() as client,
+    ):
+        session = client.open()
+        if session.opened.result["shell"] != "ipython":
+            pytest.skip("this Python is older than the IPython that is here")
+        assert "docker-kernel" not in str(session.ok("import parso; parso.__version__").value)
+        for version in ("one", "two") if again else ("one",):
+            package = user_site(session) / "parso"
+            package.mkdir(exist_ok=True)
+            (package / "__init__.py").write_text(f"__version__ = 'docker-kernel {version}'")
+            (user_site(session) / f"parso-{version}.dist-info").mkdir()
+            assert session.ask("restart_session").status == 0
+            value = session.ok("import parso; parso.__version__").value
+            assert value == f"'docker-kernel {version}'"
+        # jedi, which completes, has parso bound.
+        reply = session.ask("complete", code="import jso", cursor_pos=10).result
+        assert "json" in reply["matches"]
 
 
 HOSTILE = ("docker_kernel_server", "json", "typing", "site", "asyncio", "selectors")

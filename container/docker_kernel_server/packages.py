@@ -40,6 +40,9 @@ _NEEDED = (
 # sets up (MPLBACKEND, OMP_NUM_THREADS), and are what people upgrade.
 _WELCOME = ("jedi", "pygments.formatters", "pygments.lexers", "sqlite3")
 
+# IPython and what shares its state by module: two copies of these would not know each other.
+KEPT = {"IPython", "traitlets", "comm", "docker_kernel_server"}
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -145,13 +148,9 @@ def _give_back(lent: str) -> None:
     for name in _lent_modules(lent):
         top = name.split(".")[0]
         if top not in shadowed:
-            shadowed[top] = top not in _KEPT and _is_on_path(top)
+            shadowed[top] = top not in KEPT and _is_on_path(top)
         if shadowed[top]:
             del sys.modules[name]
-
-
-# IPython and what shares its state by module: two copies of these would not know each other.
-_KEPT = {"IPython", "traitlets", "comm", "docker_kernel_server"}
 
 
 def _lent_modules(lent: str) -> Iterator[str]:

@@ -31,6 +31,7 @@ import warnings
 from collections import OrderedDict
 from typing import Any, Dict, Tuple
 
+from . import installed
 from .errors import ProtocolError, RequestRefused
 from .framing import LineSplitter, load_line
 from .interrupts import Interrupts
@@ -75,15 +76,9 @@ def run(wire: socket.socket, pipes: socket.socket, choice: Choice) -> int:
     """Be a session's worker until the server closes the wire; return the exit status."""
     # A group of its own: an interrupt reaches the cell's children, and nobody else's.
     os.setsid()
-    if not ("" in sys.path or getattr(sys.flags, "safe_path", False)):
-        sys.path.insert(_after_standard_library(), "")
+    installed.catch_up()
+    installed.add_work_folder()
     return Worker(wire, pipes, choice).run()
-
-
-def _after_standard_library() -> int:
-    """Where IPython puts the working folder: no random.py that lies there hides Python's own."""
-    names = ("site-packages", "dist-packages")
-    return next((i for i, path in enumerate(sys.path) if os.path.basename(path) in names), 0)
 
 
 class Worker(Console):
