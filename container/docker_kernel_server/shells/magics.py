@@ -23,7 +23,7 @@ ON_THE_HOST = (
 
 
 @magics_class
-class KernelMagics(Magics):  # type: ignore[misc]
+class KernelMagics(Magics):
     """Pagers and editors are the frontend's, and so is the way to the kernel."""
 
     shell: Any
