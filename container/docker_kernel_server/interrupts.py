@@ -86,6 +86,8 @@ class Interrupts:
             time.sleep(NUDGE_SECONDS)
             if cell != self._running or self.came:
                 return
+            if signal.getsignal(signal.SIGINT) != self._on_signal:
+                return  # the cell has a handler of its own, and once is what it was sent
             signal.pthread_kill(self._main, signal.SIGINT)
 
     def _on_signal(self, signum: int, frame: object) -> None:
