@@ -13,10 +13,15 @@ from .session import Session
 
 IMPLEMENTATION = "docker-kernel"
 
-HELP_LINKS = [
-    {"text": "Python Reference", "url": "https://docs.python.org/3"},
-    {"text": "IPython Reference", "url": "https://ipython.readthedocs.io/en/stable/"},
-]
+HELP_LINKS = {
+    "IPython Reference": "https://ipython.readthedocs.io/en/stable/",
+    "NumPy Reference": "https://docs.scipy.org/doc/numpy/reference/",
+    "SciPy Reference": "https://docs.scipy.org/doc/scipy/reference/",
+    "Matplotlib Reference": "https://matplotlib.org/contents.html",
+    "SymPy Reference": "http://docs.sympy.org/latest/index.html",
+    "pandas Reference": "https://pandas.pydata.org/pandas-docs/stable/",
+}
+"""What a frontend's help menu shows besides Python's own, as ipykernel has it."""
 
 
 def kernel_info(session: Session | None) -> dict[str, Any]:
@@ -27,23 +32,35 @@ def kernel_info(session: Session | None) -> dict[str, Any]:
         "implementation_version": __version__,
         "language_info": language_info(session),
         "banner": banner(session),
-        "help_links": HELP_LINKS,
+        "help_links": help_links(session),
         "supported_features": ["kernel subshells"],
     }
 
 
 def language_info(session: Session | None) -> dict[str, Any]:
-    """Python's, as ipykernel has it; the host's version until the container's is known."""
-    version = session.info.get("python") if session else None
+    """Python's, as ipykernel has it."""
     return {
         "name": "python",
-        "version": version or ".".join(map(str, sys.version_info[:3])),
+        "version": python_version(session),
         "mimetype": "text/x-python",
         "codemirror_mode": {"name": "ipython", "version": 3},
         "pygments_lexer": "ipython3",
         "nbconvert_exporter": "python",
         "file_extension": ".py",
     }
+
+
+def python_version(session: Session | None) -> str:
+    """The container's; this process's own until that is known."""
+    version = session.info.get("python") if session else None
+    return version or ".".join(map(str, sys.version_info[:3]))
+
+
+def help_links(session: Session | None) -> list[dict[str, str]]:
+    """The links of a frontend's help menu."""
+    version = ".".join(python_version(session).split(".")[:2])
+    links = {"Python Reference": f"https://docs.python.org/{version}", **HELP_LINKS}
+    return [{"text": text, "url": url} for text, url in links.items()]
 
 
 def banner(session: Session | None) -> str:

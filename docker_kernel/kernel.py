@@ -89,10 +89,11 @@ class DockerKernel(SessionKernel):
                 str(header.get("msg_id") or client.new_id())[: wire.MAX_ID_CHARS],
                 self._session_name,
                 code,
-                silent=silent,
-                store_history=store_history,
+                # Some clients send 0 and 1, or null.
+                silent=bool(silent),
+                store_history=bool(store_history),
                 user_expressions=user_expressions or {},
-                allow_stdin=allow_stdin,
+                allow_stdin=bool(allow_stdin),
                 cell_id=cell_id,
                 parent=outputs.plain_header(header),
                 subshell=subshell_of(asker.parent),
@@ -191,6 +192,16 @@ class DockerKernel(SessionKernel):
         except DockerKernelError as exc:
             content = {"status": "error", **outputs.error_of_exception(exc).content}
         self._jupyter.send(stream, "interrupt_reply", content, parent, ident=ident)
+
+    async def do_debug_request(self, msg: Content) -> Content:
+        """The answer of the debug adapter protocol to what can't be done."""
+        return {
+            "type": "response",
+            "request_seq": msg.get("seq", 0),
+            "command": msg.get("command", ""),
+            "success": False,
+            "message": "this kernel has no debugger; use %debug, %pdb or breakpoint() in a cell",
+        }
 
     def pre_handler_hook(self) -> None:
         """SIGINT keeps the application's handler: no code of a person's runs in this process."""

@@ -106,6 +106,10 @@ def error_of_exception(exc: Exception) -> Output:
 
 def error_of_final(final: wire.Final) -> Output | None:
     """The error of a request that ended without a reply of the session's; None where it has one."""
+    if final.reason == "error" and isinstance(final.result, str):
+        # The shell could not do what was asked: "ValueError: why".
+        ename, _, evalue = final.result.partition(": ")
+        return error(ename, evalue, [final.result])
     if final.reason not in _FATES:
         return None
     ename, words = _FATES[final.reason]

@@ -124,20 +124,20 @@ class _Child:
 class OutStream(io.TextIOBase):
     """sys.stdout and sys.stderr of a session."""
 
-    encoding = "utf-8"
+    encoding = "UTF-8"
     errors = "replace"
 
     def __init__(self, output: Output, name: str) -> None:
         super().__init__()
         self._output = output
-        self.name = f"<{name}>"
+        self.name = name
         self._stream = name
         self.buffer = io.BufferedWriter(_Bytes(self), 1)
 
     def write(self, text: str) -> int:
         """Write text."""
         if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+            raise TypeError(f"write() argument must be str, not {type(text)}")
         if text:
             self._output.write(self._stream, text)
         return len(text)

@@ -100,6 +100,11 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
             GIT_PAGER="cat",
         )
         os.environ.setdefault("MPLBACKEND", INLINE_BACKEND)
+        # Some libraries find out by this that they are in a notebook (progressbar2).
+        os.environ.setdefault("JPY_PARENT_PID", str(os.getppid()))
+        # What runs a "!" line; a container hasn't the login shell that would have set it.
+        if os.access("/bin/bash", os.X_OK):
+            os.environ.setdefault("SHELL", "/bin/bash")
 
     def init_virtualenv(self) -> None:
         """The container's Python is the one that was chosen; nothing to look for."""

@@ -189,13 +189,12 @@ class IPythonShell(Shell):
         if kind == "tail":
             rows = manager.get_tail(access.get("n"), raw=raw, output=output, include_latest=True)
         elif kind == "range":
-            rows = manager.get_range(
-                access.get("session", 0),
-                access.get("start", 0),
-                access.get("stop"),
-                raw=raw,
-                output=output,
-            )
+            session = access.get("session", 0)
+            start, stop = access.get("start", 0), access.get("stop")
+            rows = manager.get_range(session, start, stop, raw=raw, output=output)
+            if session > 0:
+                # IPython calls the present session 0, also where it was asked for by its number.
+                rows = [(session, *row[1:]) for row in rows]
         elif kind == "search":
             rows = manager.search(
                 access.get("pattern"),
