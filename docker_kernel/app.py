@@ -83,6 +83,9 @@ class DockerKernelApp(IPKernelApp):
         self.shell_channel_thread.io_loop.close()
         self.shell_channel_thread = None
 
+    def init_path(self) -> None:
+        """The notebook's folder, which cells write to, stays out of this process's sys.path."""
+
     def init_pdb(self) -> None:
         """Nothing is debugged in this process."""
 

@@ -127,11 +127,12 @@ def test_host_leaves_the_magics_alone_but_for_the_extension_hook() -> None:
     assert wrong == []
 
 
-def test_magics_go_through_the_host_package() -> None:
+def test_magics_know_the_messages_and_the_host_package_alone() -> None:
     wrong = [
         (name, target)
         for name, target in all_imports(MAGICS)
-        if inside(target, "docker_kernel_server") or inside(target, "docker")
+        if inside(target, "docker")
+        or (inside(target, "docker_kernel_server") and in_server(target) != "messages")
     ]
     assert wrong == []
 
@@ -160,7 +161,8 @@ def test_the_look_sees_every_way_to_import(tmp_path: Path, source: str, found: l
 def test_what_the_host_imports_and_lends_is_a_dependency() -> None:
     requirements = [Requirement(text) for text in metadata.requires("docker-kernel") or []]
     declared = {canonicalize_name(item.name) for item in requirements if item.marker is None}
-    modules = {target.split(".")[0] for _, target in all_imports(HOST)}
-    foreign = modules - set(sys.stdlib_module_names) - {"docker_kernel", "docker_kernel_server"}
-    needed = {{"zmq": "pyzmq"}.get(module, module) for module in foreign} | set(LENT)
+    both = [*all_imports(HOST), *all_imports(MAGICS)]
+    ours = {"docker_kernel", "docker_kernel_server", "docker_kernel_magics"}
+    foreign = {target.split(".")[0] for _, target in both} - set(sys.stdlib_module_names) - ours
+    needed = {{"zmq": "pyzmq", "IPython": "ipython"}.get(name, name) for name in foreign} | {*LENT}
     assert {canonicalize_name(name) for name in needed} <= declared

@@ -15,6 +15,7 @@ import pytest
 
 from docker_kernel.cli import main
 from docker_kernel.cli.printer import Printer, describe_bundle
+from docker_kernel.kernelspec import kernel_argv
 from docker_kernel_server import __version__
 from system import wait_until
 from wire import Server
@@ -84,7 +85,7 @@ def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> No
 def test_install(jupyter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["install"]) == 0
     spec = json.loads((jupyter / "docker" / "kernel.json").read_text())
-    assert spec["argv"][:3] == [sys.executable, "-m", "docker_kernel"]
+    assert spec["argv"][:5] == kernel_argv()
     assert spec["interrupt_mode"] == "message"
     assert spec["display_name"] == "Python 3 (Docker)"
     assert (jupyter / "docker" / "logo-64x64.png").exists()
@@ -134,6 +135,19 @@ def test_install_spares_the_kernels_of_others(
     assert "ruby" in other.read_text()
     assert main(["install", "--name", "mine", "--replace"]) == 0
     assert "docker_kernel" in other.read_text()
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "", "ä"])
+def test_install_refuses_what_is_no_name(
+    jupyter: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Jupyter's own installer would take ".." for its data folder, and remove all of it."""
+    kept = jupyter.parent / "kept"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text("other things of Jupyter's")
+    assert main(["install", "--name", name]) == 1
+    assert "choose another --name" in capsys.readouterr().err
+    assert kept.exists()
 
 
 def test_install_into_a_prefix(jupyter: Path, tmp_path: Path) -> None:

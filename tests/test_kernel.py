@@ -452,3 +452,22 @@ def test_an_interrupt_ends_the_wait_for_the_start(tmp_path: Path) -> None:
 
         cell = kernel.run("1", during=interrupt)
         assert cell.reply["content"]["ename"] == "KeyboardInterrupt"
+
+
+# ---- the host ----------------------------------------------------------------------------------
+
+SHADOWS = ("json", "docker", "zmq", "ipykernel", "IPython", "docker_kernel", "asyncio", "platform")
+
+
+def test_nothing_in_the_notebooks_folder_is_imported_on_the_host(
+    server: Server, tmp_path: Path
+) -> None:
+    """E10: a cell may have written it."""
+    for name in SHADOWS:
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'escaped')!r}, 'a').write('x')")
+    with Kernel("--mode=attached", f"--port={server.port}", folder=tmp_path) as kernel:
+        assert kernel.run("6 * 7").result == "42"
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=60)
+        assert kernel.run("6 * 7").result == "42"
+    assert not (tmp_path / "escaped").exists()

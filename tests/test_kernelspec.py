@@ -10,13 +10,14 @@ from xml.etree import ElementTree
 import pytest
 
 from docker_kernel.cli.install import DEFAULT_DISPLAY_NAME, LOGOS
+from docker_kernel.kernelspec import kernel_argv
 
 FOLDER = Path(__file__).parents[1] / "kernelspec"
 
 
 def test_kernel_json() -> None:
     spec = json.loads((FOLDER / "kernel.json").read_text())
-    assert spec["argv"] == ["python", "-m", "docker_kernel", "-f", "{connection_file}"]
+    assert spec["argv"] == kernel_argv(python="python")
     assert spec["display_name"] == DEFAULT_DISPLAY_NAME == "Python 3 (Docker)"
     assert spec["language"] == "python"
     assert spec["interrupt_mode"] == "message"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import SettingError
+from ..kernelspec import kernel_argv
 from .options import add_settings, given_settings
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ def install(options: argparse.Namespace) -> int:
     from jupyter_client.kernelspec import KernelSpecManager
 
     name = options.name.lower()
-    if not re.fullmatch(r"[a-z0-9._-]+", name):
+    # Not a dot in front: Jupyter removes what is in the way, and ".." would be all of its data.
+    if not re.fullmatch(r"[a-z0-9_][a-z0-9._-]*", name):
         raise SettingError(
             f"{options.name!r} can't be a kernel's name",
-            "it may have letters, digits, dots, dashes and underscores",
+            "it may have letters, digits, dots, dashes and underscores, and begins with no dot",
             "choose another --name; --display-name may have any characters",
         )
     arguments = given_settings(options)
@@ -82,7 +84,7 @@ def install(options: argparse.Namespace) -> int:
 def write_kernelspec(folder: Path, display_name: str, arguments: Sequence[str]) -> None:
     """Write kernel.json and the logos for this very Python into ``folder``."""
     spec = {
-        "argv": [sys.executable, "-m", "docker_kernel", "-f", "{connection_file}", *arguments],
+        "argv": kernel_argv(arguments),
         "display_name": display_name,
         "language": "python",
         "interrupt_mode": "message",
@@ -105,7 +107,8 @@ def _refuse_others(name: str, replace: bool) -> None:
         spec = KernelSpecManager().get_kernel_spec(name)
     except NoSuchKernel:
         return
-    if "docker_kernel" not in spec.argv and not replace:
+    ours = any("docker_kernel" in word for word in spec.argv)
+    if not ours and not replace:
         raise SettingError(
             f"there is another kernel with the name {name!r}",
             f"it is in {spec.resource_dir}",

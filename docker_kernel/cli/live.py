@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import contextlib
 import signal
-import sys
 from typing import Any
 
 from jupyter_client.client import KernelClient
@@ -16,6 +15,7 @@ from jupyter_core.utils import ensure_async
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from ..kernelspec import kernel_argv
 from .printer import Printer
 
 
@@ -27,14 +27,7 @@ class OneKernel(KernelSpecManager):
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """The kernelspec, made up on the spot."""
         return KernelSpec(
-            argv=[
-                sys.executable,
-                "-m",
-                "docker_kernel",
-                "-f",
-                "{connection_file}",
-                *self.arguments,
-            ],
+            argv=kernel_argv(self.arguments),
             display_name="Python 3 (Docker)",
             language="python",
             interrupt_mode="message",
