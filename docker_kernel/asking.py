@@ -43,7 +43,7 @@ class SessionKernel(SubshellKernel):
         try:
             return await asyncio.wrap_future(call.future)
         finally:
-            self._router.end_question(request.id)
+            self._router.end(request.id)
             # What comes after (the reply, idle) must not overtake text that is held back.
             self._iopub.flush()
 
@@ -81,8 +81,7 @@ class SessionKernel(SubshellKernel):
             if not isinstance(exc, DockerKernelError):
                 self.log.exception("%s could not be asked", kind.TYPE)
             return {"status": "error", **outputs.error_of_exception(exc).content}
-        lost = outputs.error_of_final(final)
-        return {"status": "error", **lost.content} if lost else dict(final.result or {})
+        return outputs.reply_of_final(final)
 
     async def do_complete(self, code: str, cursor_pos: int | None) -> Content:
         """Completions, from the live objects of the session."""

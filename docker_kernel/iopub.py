@@ -14,7 +14,7 @@ from typing import Any
 from ipykernel.iostream import IOPubThread
 from jupyter_client.session import Session
 
-from .outputs import Output, stream
+from .outputs import Output, sendable, stream
 
 JOIN_SECONDS = 0.02
 """Text that comes so soon after other text is held back as long, and joined."""
@@ -106,15 +106,10 @@ class IOPub:
             self._send(stream(name, text), parent)
 
     def _send(self, output: Output, parent: Parent) -> None:
-        self._session.send(
-            self._thread.background_socket,  # type: ignore[arg-type]
-            output.msg_type,
-            output.content,
-            parent=parent,
-            ident=f"kernel.{self._ident}.{output.msg_type}".encode(),
-            buffers=list(output.buffers) or None,
-            metadata=output.metadata,
-        )
+        try:
+            self._serialize(output, output.content, parent)
+        except UnicodeEncodeError:  # a lone surrogate; nothing was sent
+            self._serialize(output, sendable(output.content), parent)
         self._unsent += 1
         self._unsent_chars += _weight(output)
         if self._unsent >= MAX_UNSENT_MESSAGES or self._unsent_chars >= MAX_UNSENT_CHARS:
@@ -122,6 +117,17 @@ class IOPub:
             self._thread.schedule(sent.set)  # type: ignore[no-untyped-call]
             sent.wait(DRAIN_SECONDS)
             self._unsent = self._unsent_chars = 0
+
+    def _serialize(self, output: Output, content: dict[str, Any], parent: Parent) -> None:
+        self._session.send(
+            self._thread.background_socket,  # type: ignore[arg-type]
+            output.msg_type,
+            content,
+            parent=parent,
+            ident=f"kernel.{self._ident}.{output.msg_type}".encode(),
+            buffers=list(output.buffers) or None,
+            metadata=output.metadata,
+        )
 
     def _send_late(self) -> None:
         with self._changed:

@@ -152,9 +152,12 @@ class DockerKernel(SessionKernel):
     def _reply(self, final: wire.Final, parent: Content, silent: bool) -> Content:
         lost = outputs.error_of_final(final)
         if lost is None:
-            content: Content = dict(final.result or {})
-            self._count = int(content.get("execution_count") or self._count - 1) + 1
-            return content
+            content = outputs.reply_of_final(final)
+            count = content.get("execution_count")
+            if isinstance(count, int) and content.get("status") in ("ok", "error"):
+                self._count = count + 1
+                return content
+            lost = outputs.MALFORMED
         failed = self._fail(lost, parent, silent)
         session = self._launcher.session
         if final.reason == "died" and session is not None:

@@ -104,6 +104,13 @@ def error_of_exception(exc: Exception) -> Output:
     return error(name, str(exc), [f"{name}: {exc}"])
 
 
+MALFORMED = error(
+    "MalformedReply",
+    "the session has sent a reply that can't be read; restart the kernel",
+    ["The session has sent a reply that can't be read. Restart the kernel."],
+)
+
+
 def error_of_final(final: wire.Final) -> Output | None:
     """The error of a request that ended without a reply of the session's; None where it has one."""
     if final.reason == "error" and isinstance(final.result, str):
@@ -111,7 +118,8 @@ def error_of_final(final: wire.Final) -> Output | None:
         ename, _, evalue = final.result.partition(": ")
         return error(ename, evalue, [final.result])
     if final.reason not in _FATES:
-        return None
+        # Code that isn't trusted runs where this comes from.
+        return None if final.result is None or isinstance(final.result, dict) else MALFORMED
     ename, words = _FATES[final.reason]
     detail = _detail(final.result)
     if detail:
@@ -130,6 +138,29 @@ def _detail(result: Any) -> str:
                 return str(result[key]).strip()
         return ""
     return result.strip() if isinstance(result, str) else ""
+
+
+def sendable(value: Any) -> Any:
+    """The value with U+FFFD for each lone surrogate in it, as UTF-8 can't write those."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value
+    if isinstance(value, dict):
+        return {sendable(key): sendable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [sendable(item) for item in value]
+    return value
+
+
+def reply_of_final(final: wire.Final) -> Content:
+    """The content of a reply: what the session has made, or the error of its end."""
+    lost = error_of_final(final)
+    if lost is not None:
+        return {"status": "error", **sendable(lost.content)}
+    return dict(sendable(final.result)) if isinstance(final.result, dict) else {}
 
 
 def plain_header(header: Content) -> Content:

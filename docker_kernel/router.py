@@ -5,7 +5,6 @@ All of it runs in the client's reading thread.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +17,10 @@ from docker_kernel_server import messages as wire
 from . import outputs
 from .iopub import IOPub
 from .session import Session
-from .stdin import Question
+from .stdin import Question, Questions
 
 MAX_PARENTS = 1000
 """For so many requests the message is kept, so that a thread's late output finds its cell."""
-
-CLOSE_SECONDS = 2.0
-"""How long `close` waits for the thread of a question; it looks up twenty times a second."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +41,15 @@ class Router:
         stdin: zmq.Socket[bytes],
     ) -> None:
         self._iopub = iopub
-        self._stdin = (jupyter, stdin, threading.Lock())
+        self._questions = Questions(jupyter, stdin)
         self._askers: OrderedDict[str, Asker] = OrderedDict()
         self._last = Asker({})
-        self._questions: dict[str, Question] = {}
+        self._running: set[str] = set()
 
     def expect(self, request_id: str, asker: Asker) -> None:
         """The events of this request belong to ``asker``."""
         self._askers[request_id] = asker
+        self._running.add(request_id)
         if asker.parent.get("header", {}).get("msg_type") == "execute_request":
             self._last = asker
         if len(self._askers) > MAX_PARENTS:
@@ -70,18 +67,14 @@ class Router:
         elif (output := outputs.output_of(event)) is not None:
             self._iopub.publish(output, asker.parent)
 
-    def end_question(self, request_id: str) -> None:
-        """The cell has ended: nobody waits for an answer any more."""
-        question = self._questions.pop(request_id, None)
-        if question is not None:
-            question.cancel()
+    def end(self, request_id: str) -> None:
+        """The request has ended: what it has asked the person is of no use any more."""
+        self._running.discard(request_id)
+        self._questions.withdraw(request_id)
 
     def close(self) -> None:
-        """Every cell has ended, and so has the use of the stdin socket."""
-        for request_id in list(self._questions):
-            self.end_question(request_id)
-        # Taken for good: libzmq aborts the process where a socket is closed under a thread.
-        self._stdin[2].acquire(timeout=CLOSE_SECONDS)
+        """Everything has ended."""
+        self._questions.close()
 
     def _ask(self, event: wire.InputRequest, asker: Asker, session: Session) -> None:
         def answer(value: str) -> None:
@@ -89,7 +82,8 @@ class Router:
             if client is not None:
                 client.request(wire.InputReply(client.new_id(), session.name, event.id, value))
 
-        # What was printed before the question has to be seen before it.
-        self._iopub.flush()
-        asked_by = (asker.ident, asker.parent)
-        self._questions[event.id] = Question(self._stdin, event, asked_by, answer)
+        # The worker runs code that isn't trusted: it may ask in the name of what runs, no more.
+        if event.id in self._running:
+            # What was printed before the question has to be seen before it.
+            self._iopub.flush()
+            self._questions.ask(Question(event, asker.ident, asker.parent, answer))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import zmq
@@ -13,50 +15,98 @@ from jupyter_client.session import Session
 from docker_kernel_server.messages import InputRequest
 
 POLL_SECONDS = 0.05
-"""How soon a question ends after its cell; an answer is taken at once."""
+"""How soon a question ends that is of no use any more; an answer is taken at once."""
+
+CLOSE_SECONDS = 2.0
+"""How long the end waits for the thread."""
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class Question:
-    """One question that waits for its answer in a thread of its own. `cancel` ends it.
+    """A question of a cell: what is asked, of whom, and what to do with the answer."""
 
-    ``turn`` is held while the socket is used, as sockets aren't for several threads at a time.
+    request: InputRequest
+    ident: Any
+    parent: dict[str, Any]
+    on_answer: Callable[[str], None]
+
+
+class Questions:
+    """Asks one question after another, in a thread of its own; the only user of the socket.
+
+    A cell has one question at a time: a new one takes the place of the one before. `withdraw` ends
+    what a cell has asked, `close` everything.
     """
 
-    def __init__(
-        self,
-        channel: tuple[Session, zmq.Socket[bytes], threading.Lock],
-        request: InputRequest,
-        asked_by: tuple[Any, Any],
-        on_answer: Callable[[str], None],
-    ) -> None:
-        self._session, self._socket, self._turn = channel
-        self._request = request
-        self._ident, self._parent = asked_by
-        self._on_answer = on_answer
-        self._cancelled = threading.Event()
-        self._thread = threading.Thread(target=self._ask, name="docker-kernel stdin", daemon=True)
-        self._thread.start()
+    def __init__(self, session: Session, socket: zmq.Socket[bytes]) -> None:
+        self._session = session
+        self._socket = socket
+        self._changed = threading.Condition()
+        self._open: OrderedDict[str, Question] = OrderedDict()
+        self._closed = False
+        self._thread: threading.Thread | None = None
 
-    def cancel(self) -> None:
+    def ask(self, question: Question) -> None:
+        """Ask; the answer comes by its callback, if one comes."""
+        with self._changed:
+            if self._closed:
+                return
+            self._open[question.request.id] = question
+            self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="docker-kernel stdin", daemon=True
+                )
+                self._thread.start()
+
+    def withdraw(self, request_id: str) -> None:
         """The cell has ended: an answer is of no use any more. Doesn't wait."""
-        self._cancelled.set()
+        with self._changed:
+            self._open.pop(request_id, None)
 
-    def _ask(self) -> None:
-        with self._turn:
-            self._drop_stale()
-            content = {"prompt": self._request.prompt, "password": self._request.password}
-            self._session.send(
-                self._socket, "input_request", content, self._parent, ident=self._ident
-            )
-            while not self._cancelled.is_set():
-                if not self._socket.poll(int(POLL_SECONDS * 1000)):
-                    continue
-                value = self._receive()
-                if value is not None and not self._cancelled.is_set():
-                    self._on_answer(value)
+    def close(self) -> None:
+        """End all; the socket isn't touched after this."""
+        with self._changed:
+            self._closed = True
+            self._open.clear()
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(CLOSE_SECONDS)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._open or self._closed)
+                if self._closed:
                     return
+                question = next(iter(self._open.values()))
+            try:
+                self._put(question)
+            except Exception:
+                # One question that can't be asked must not cost the next ones.
+                log.exception("a question could not be asked")
+                self.withdraw(question.request.id)
+
+    def _put(self, question: Question) -> None:
+        """Ask one question until it is answered, or isn't open any more."""
+        self._drop_stale()
+        content = {"prompt": question.request.prompt, "password": question.request.password}
+        self._session.send(
+            self._socket, "input_request", content, question.parent, ident=question.ident
+        )
+        while self._open.get(question.request.id) is question:
+            if not self._socket.poll(int(POLL_SECONDS * 1000)):
+                continue
+            value = self._receive()
+            if value is None:
+                continue
+            with self._changed:
+                if self._open.get(question.request.id) is not question:
+                    return
+                del self._open[question.request.id]
+            question.on_answer(value)
 
     def _drop_stale(self) -> None:
         """Throw away answers to earlier questions, which nobody waits for."""

@@ -471,3 +471,101 @@ def test_nothing_in_the_notebooks_folder_is_imported_on_the_host(
         kernel.client.wait_for_ready(timeout=60)
         assert kernel.run("6 * 7").result == "42"
     assert not (tmp_path / "escaped").exists()
+
+
+# ---- what comes from code that isn't trusted ----------------------------------------------------
+
+
+def test_a_question_takes_the_place_of_one_that_was_interrupted(kernel: Kernel) -> None:
+    """C4."""
+    code = """
+while True:
+    try:
+        value = input('? ')
+        break
+    except KeyboardInterrupt:
+        print('again')
+value
+"""
+    asked = []
+
+    def answer(prompt: str) -> str:
+        asked.append(prompt)
+        if len(asked) == 1:
+            kernel.manager.interrupt_kernel()
+            return ""
+        return "here"
+
+    cell = kernel.run(code, answer=answer)
+    assert cell.result in ("'here'", "''")
+    assert kernel.run("input('next? ')", answer=lambda _: "yes").result == "'yes'"
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("print(chr(0xd800))", "\ufffd"),
+        ("raise ValueError(chr(0xdfff))", "\ufffd"),
+        ("chr(0xd83d) + chr(0xde00)", "\\ud83d"),
+        ("print(chr(0xd83d) + chr(0xde00))", "\U0001f600"),
+        ("display({'text/plain': chr(0xd800)}, raw=True)", "\ufffd"),
+    ],
+)
+def test_lone_surrogates(kernel: Kernel, code: str, shown: str) -> None:
+    """O3: UTF-8 can't write them; each becomes a replacement character."""
+    assert shown in str(kernel.run(code))
+    assert kernel.run("1").result == "1"
+
+
+@pytest.mark.parametrize(
+    ("what", "arguments"),
+    [("complete", ["pri", 10]), ("inspect", ["pri", -5]), ("complete", ["", -1])],
+)
+def test_a_question_that_makes_no_sense_gets_a_reply(
+    kernel: Kernel, what: str, arguments: list[Any]
+) -> None:
+    assert kernel.ask(what, *arguments)["status"] in ("ok", "error")
+    assert kernel.run("1").result == "1"
+
+
+FORGE = """
+import json, os, socket, stat
+wires = [fd for fd in range(3, 50) if os.path.exists(f'/proc/self/fd/{fd}')
+         and stat.S_ISSOCK(os.fstat(fd).st_mode)]
+name = get_ipython().kernel.get_parent()['header']['msg_id']
+for line in LINES:
+    for fd in wires:
+        try:
+            wire = socket.socket(fileno=os.dup(fd))
+            if wire.type == socket.SOCK_STREAM:
+                wire.sendall(json.dumps({'id': name, **line}).encode() + b'\\n')
+            wire.close()
+        except OSError:
+            pass
+"""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"type": "final", "status": 0},
+        {"type": "final", "status": 0, "result": "abc"},
+        {"type": "final", "status": 0, "result": {"status": "ok", "execution_count": "x"}},
+        {"type": "final", "status": 1, "reason": "error", "result": 5},
+    ],
+)
+def test_a_forged_final_gets_a_reply(kernel: Kernel, line: dict[str, Any]) -> None:
+    """E10: the worker's code can write to its wire."""
+    cell = kernel.run(FORGE.replace("LINES", repr([line])))
+    assert cell.status == "error"
+    kernel.run("1")
+    assert kernel.run("1").result == "1"
+
+
+def test_a_flood_of_forged_questions(kernel: Kernel) -> None:
+    """E10: no thread for each, and no prompt after the cell."""
+    before = len(list(Path(f"/proc/{kernel.pid}/task").iterdir()))
+    lines = "[{'type': 'input_request', 'id': f'q{i}', 'prompt': 'x'} for i in range(3000)]"
+    kernel.run(FORGE.replace("LINES", lines))
+    assert len(list(Path(f"/proc/{kernel.pid}/task").iterdir())) < before + 20
+    assert kernel.run("input('real? ')", answer=lambda _: "yes").result == "'yes'"

@@ -487,3 +487,48 @@ def test_a_task_group_after_an_interrupt(client: Wire, session: Session) -> None
     code += "try:\n    async with asyncio.TaskGroup() as group: group.create_task(fail())\n"
     code += "except* ZeroDivisionError: print('caught')"
     assert session.ok(code).text() == "caught\n"
+
+
+# ---- questions of threads
+
+
+def test_questions_of_threads_are_asked_one_after_another(client: Wire, session: Session) -> None:
+    """C4: an answer doesn't say which question it is for."""
+    code = """
+import threading
+got = []
+threads = [threading.Thread(target=lambda n=n: got.append((n, input(f'{n}? ')))) for n in 'ab']
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(sorted(got))
+"""
+    cell = session.begin(code, allow_stdin=True)
+    for _ in range(2):
+        asked: dict[str, str] = {}
+        while asked.get("type") != "input_request":
+            asked = client.step()
+        session.reply(cell, f"answer to {asked['prompt'][0]}")
+    assert client.finish(cell).text() == "[('a', 'answer to a'), ('b', 'answer to b')]\n"
+
+
+def test_a_thread_that_waits_for_an_answer_when_its_cell_ends(
+    client: Wire, session: Session
+) -> None:
+    """C4: the next cell can ask."""
+    code = """
+import threading
+def ask():
+    try:
+        input('thread? ')
+    except EOFError:
+        print('nobody')
+thread = threading.Thread(target=ask)
+thread.start()
+"""
+    session.ok(code, allow_stdin=True)
+    cell = session.begin("thread.join()\ninput('cell? ')", allow_stdin=True)
+    asked: dict[str, str] = {}
+    while asked.get("prompt") != "cell? ":
+        asked = client.step()
+    session.reply(cell, "yes")
+    assert client.finish(cell).value == "'yes'"

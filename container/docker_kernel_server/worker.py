@@ -29,7 +29,7 @@ import time
 import traceback
 import warnings
 from collections import OrderedDict
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from . import installed
 from .errors import ProtocolError, RequestRefused
@@ -96,7 +96,8 @@ class Worker(Console):
         self._main = Lane(self._loop, self._handle, self._ended)
         self._subshells: Dict[str, Lane] = {}
         # For each running cell whose frontend can answer questions.
-        self._answers: Dict[str, queue.SimpleQueue[str]] = {}
+        self._answers: Dict[str, queue.SimpleQueue[Optional[str]]] = {}
+        self._asking = threading.Lock()
         self._open_pipes("")
         self._streams = install_streams(self._output)
         self._shell, note = _make_shell(self, choice)
@@ -237,7 +238,9 @@ class Worker(Console):
             # It came up in the shell's own code, outside of what the shell catches.
             return self._shell.abandoned(exc)
         finally:
-            self._answers.pop(request.id, None)
+            answers = self._answers.pop(request.id, None)
+            if answers is not None:
+                answers.put(None)  # a thread of the cell may be waiting
             _flush_foreign_buffers()
 
     async def _execute_in_main(self, request: Execute) -> Reply:
@@ -298,19 +301,23 @@ class Worker(Console):
         return self._parents.get(self._output.cell(), {})
 
     def ask(self, prompt: str, password: bool) -> str:
-        answers = self._answers.get(self._output.cell())
-        if answers is None:
-            name = "getpass" if password else "raw_input"
-            raise self._shell.no_stdin_error(
-                f"{name} was called, but this frontend does not support input requests."
-            )
-        while not answers.empty():  # an answer to a question that was interrupted
-            answers.get()
-        self.emit("input_request", prompt=prompt, password=password)
-        try:
-            value = answers.get()
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("Interrupted by user") from None
+        # One question at a time, for an answer doesn't say which one it is for.
+        with self._asking:
+            answers = self._answers.get(self._output.cell())
+            if answers is None:
+                name = "getpass" if password else "raw_input"
+                raise self._shell.no_stdin_error(
+                    f"{name} was called, but this frontend does not support input requests."
+                )
+            while not answers.empty():  # an answer to a question that was interrupted
+                answers.get()
+            self.emit("input_request", prompt=prompt, password=password)
+            try:
+                value = answers.get()
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt("Interrupted by user") from None
+        if value is None:
+            raise EOFError("the cell has ended, and nobody answers any more")
         if value == END_OF_INPUT:
             raise EOFError
         return value
