@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -20,9 +21,10 @@ import psutil
 import pytest
 
 from docker_kernel_server.connection import KEEPALIVE_SECONDS
-from docker_kernel_server.server import Options
+from docker_kernel_server.server import MAX_CONNECTIONS, Options
 from docker_kernel_server.server import Server as InProcess
 from strategies import bytewise
+from system import wait_until
 from wire import PATIENCE, Lines, Raw, Server, gone, make_nonce, prove, stalled
 
 SECRET = "the tests' own secret"
@@ -518,6 +520,49 @@ def test_a_client_that_is_gone_without_a_word_is_noticed(server: Server) -> None
         timer, when = line.split()[5].split(":")
         assert timer == "02"
         assert 0 < int(when, 16) <= KEEPALIVE_SECONDS * os.sysconf("SC_CLK_TCK")
+
+
+def test_a_flood_of_prints_to_a_client_that_does_not_read_is_bounded(server: Server) -> None:
+    """O4, P9: in the server and in the session's process."""
+    with server.connect() as client:
+        session = client.open()
+        session.ok("1")
+        processes = [
+            psutil.Process(pid) for pid in (server.process.pid, session.opened.result["pid"])
+        ]
+        before = [process.memory_info().rss for process in processes]
+        cell = session.begin("for i in range(100): print('x' * 999_999)")
+        stalled(processes[1].pid)
+        for process, size in zip(processes, before, strict=True):
+            assert process.memory_info().rss - size < 50_000_000
+        assert len(client.finish(cell).text()) == 100_000_000
+        assert session.ask("close_session").status == 0
+
+
+def test_as_many_connections_as_the_bound_says(tmp_path: Path) -> None:
+    """P9: at once, though a process may open fewer files until it asks for more; and over again."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] < 4 * MAX_CONNECTIONS:
+        pytest.skip("this process may not open so many files")
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+        server = stack.enter_context(Server(tmp_path))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4 * MAX_CONNECTIONS, limits[1]))
+        held = [stack.enter_context(server.connect()) for _ in range(MAX_CONNECTIONS)]
+        with pytest.raises(ConnectionError, match="too many connections"):
+            server.connect()
+        assert all(client.ask("status").status == 0 for client in held)
+        assert held[0].open().ok("1 + 1").value == "2"
+        for client in held:
+            client.sock.close()
+        with server.connect() as client:
+            assert wait_until(lambda: client.ask("status").result["connections"] == 1, 20)
+        for _ in range(MAX_CONNECTIONS):
+            server.connect().sock.close()
+        with server.connect() as client:
+            assert client.open().ok("1 + 1").value == "2"
+        assert server.log() == ""
 
 
 def test_a_hundred_abrupt_disconnects(server: Server) -> None:

@@ -1,15 +1,19 @@
-"""What a session finds on sys.path, and what the zygote's own start leaves there (K9 to K11)."""
+"""What a session finds on sys.path (K9 to K11), and what the zygote's end costs (C5)."""
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import time
 import zipfile
 from pathlib import Path
 
 import IPython
+import psutil
 import pytest
 
-from wire import SCRIPT, Server, Session
+from system import wait_until
+from wire import PATIENCE, SCRIPT, Server, Session, gone
 
 PACKAGE = SCRIPT.parent / "docker_kernel_server"
 
@@ -176,3 +180,71 @@ def test_the_servers_folder_is_on_the_persons_path_only_if_it_was(
         assert session.execute("import neighbour").error == (
             None if on_path else "ModuleNotFoundError"
         )
+
+
+# ---- its end, at any moment
+
+
+def zygotes(server: Server) -> list[psutil.Process]:
+    """The server's direct children; workers have the same command line."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(server.process.pid).children()
+    return []
+
+
+def kill_zygote(server: Server) -> None:
+    for process in zygotes(server):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def test_a_zygote_that_is_killed_when_idle(tmp_path: Path) -> None:
+    """C5: nobody had asked for anything yet."""
+    with Server(tmp_path) as server, server.connect() as client:
+        assert wait_until(lambda: bool(zygotes(server)), PATIENCE)
+        before = zygotes(server)
+        kill_zygote(server)
+        assert client.open().ok("1 + 1").value == "2"
+        assert zygotes(server) != before
+
+
+def test_a_zygote_that_is_killed_in_a_cell(tmp_path: Path) -> None:
+    """C5: the workers end with it, and each request gets its final."""
+    with Server(tmp_path) as server, server.connect() as client:
+        sessions = [client.open() for _ in range(3)]
+        cells = [each.begin("import time; print('on'); time.sleep(1000)") for each in sessions]
+        for cell in cells:
+            client.wait_for_text(cell, "on")
+        kill_zygote(server)
+        for cell in cells:
+            assert client.finish(cell).reason == "died"
+        for each in sessions:
+            assert each.ok("1 + 1").value == "2"
+        assert server.stop() == 0
+        assert gone(server)
+        assert server.log() == ""
+
+
+def test_a_zygote_that_is_killed_while_it_starts_sessions(tmp_path: Path) -> None:
+    """C5: at any moment of its import and of a fork. What was asked is done or refused; no process
+    is left of what had begun."""
+    with Server(tmp_path) as server, server.connect() as client:
+        for step in range(10):
+            names = [f"{step}-{number}" for number in range(4)]
+            opening = [client.begin("open_session", session=name) for name in names]
+            cells = [client.begin("execute", session=name, code="6 * 7") for name in names]
+            # Spread over the import, which takes most of a second, and the forks after it.
+            time.sleep(step * 0.07)
+            kill_zygote(server)
+            for request in (*opening, *cells):
+                assert client.finish(request).reason in ("ok", "refused", "died")
+            last = client.open(names[0])
+            # The server may hear of the end only now.
+            assert last.execute("1").reason in ("ok", "died")
+            assert last.ok("1 + 1").value == "2"
+            for name in names:
+                client.ask("close_session", session=name)
+        assert wait_until(lambda: len(server.processes()) == 2, PATIENCE)
+        assert server.stop() == 0
+        assert gone(server)
+        assert server.log() == ""

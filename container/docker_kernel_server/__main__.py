@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
+import resource
 import shutil
 import sys
 from typing import List, Optional
 
 from . import __version__
 from .server import Options, Server
+
+OPEN_FILES = 16 * 1024
+"""Room for all connections and sessions; many systems give a process 1024 unless it asks."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -35,6 +40,7 @@ def main(args: Optional[List[str]] = None) -> int:
         parser.error(f"--python: {given.python} is not there, or can't be run")
     workplace = os.path.abspath(given.workplace)
     _make_folders(parser, workplace)
+    _make_room_for_files()
     options = Options(
         workplace=workplace,
         host=given.host,
@@ -70,6 +76,14 @@ def _make_folders(parser: argparse.ArgumentParser, workplace: str) -> None:
             os.makedirs(home, mode=0o700, exist_ok=True)
     except OSError as exc:
         parser.error(f"a folder can't be made: {exc}")
+
+
+def _make_room_for_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS has a bound that it doesn't tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _parser() -> argparse.ArgumentParser:
