@@ -8,14 +8,13 @@ this runs on the server's event loop and changes state between awaits only, so i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import signal
 import socket
 from dataclasses import replace
-from typing import Any, Callable, Coroutine, List, Optional, Tuple
+from typing import Any, Callable, Coroutine, List, Optional
 
+from .deaths import Death, look_into
 from .errors import ProtocolError, RequestRefused
 from .framing import load_line
 from .limits import MemoryWatch
@@ -298,43 +297,20 @@ class Session(Control):
         if self._link is not link:  # its start took too long, and was given up
             return
         self._link = None
-        if not self._ready.done():
-            how, _ = self._how_ended(status)
-            self._ready.set_exception(RequestRefused(f"its process {how}"))
-        elif not self._stopping:
-            self._report_death(status)
+        if not self._stopping or not self._ready.done():
+            self._on_death(look_into(status, self._queue, self._memory))
         self._exited.set_result(None)
 
-    def _report_death(self, status: int) -> None:
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        code = 0 if number else os.WEXITSTATUS(status)
+    def _on_death(self, death: Death) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(RequestRefused(f"its process {death.how}"))
+            return
         running = list(self._queue.sent)
-        how, oom = self._how_ended(status)
-        detail = f"the session's process {how}; its variables are lost"
-        reason = "oom" if oom else "signal" if number else "exit"
-        self._emit(SessionDied("", self.name, reason, detail))
-        result: Json = {"detail": detail, "signal": number or None, "oom": oom}
-        result["exit_code"] = None if number else code
+        self._emit(death.event(self.name))
         for item in running:
-            if item.timed_out:
-                final = Final(item.request.id, TIMEOUT_STATUS, "timeout", result)
-            else:
-                final = Final(
-                    item.request.id, 128 + number if number else code or 1, "died", result
-                )
-            self._queue.finish(item, final)
+            self._queue.finish(item, death.final(item))
         if not running:
-            self._lost = detail
-
-    def _how_ended(self, status: int) -> Tuple[str, bool]:
-        """In words; and whether it was for want of memory."""
-        for item in self._queue.sent:
-            if item.killed:
-                return item.killed, False
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        if killed and self._memory.look():
-            return f"was killed {self._memory.explain()}", True
-        return _ending(status), False
+            self._lost = death.detail
 
     # -- cells
 
@@ -417,13 +393,3 @@ def _asks_exit(payload: Any) -> bool:
         isinstance(item, dict) and item.get("source") == "ask_exit" and not item.get("keepkernel")
         for item in payload
     )
-
-
-def _ending(status: int) -> str:
-    """A wait status in words."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        with contextlib.suppress(ValueError):
-            return f"was killed by signal {number} ({signal.Signals(number).name})"
-        return f"was killed by signal {number}"
-    return f"exited with status {os.WEXITSTATUS(status)}"

@@ -1,0 +1,56 @@
+"""How a worker ended: in words, and as the messages that tell of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+
+from .limits import MemoryWatch
+from .messages import Final, SessionDied
+from .pending import TIMEOUT_STATUS, Pending, Queue
+
+
+@dataclass(frozen=True)
+class Death:
+    """``status`` is what wait() gives, ``how`` says in words what ended the process."""
+
+    status: int
+    how: str
+    oom: bool = False
+
+    @property
+    def detail(self) -> str:
+        """For people; a clause."""
+        return f"the session's process {self.how}; its variables are lost"
+
+    def event(self, session: str) -> SessionDied:
+        """What tells the session's client."""
+        reason = "oom" if self.oom else "signal" if os.WIFSIGNALED(self.status) else "exit"
+        return SessionDied("", session, reason, self.detail)
+
+    def final(self, item: Pending) -> Final:
+        """The end of a request that the worker had."""
+        number = os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else None
+        code = os.WEXITSTATUS(self.status) if number is None else None
+        result = {"detail": self.detail, "signal": number, "exit_code": code, "oom": self.oom}
+        if item.timed_out:
+            return Final(item.request.id, TIMEOUT_STATUS, "timeout", result)
+        return Final(item.request.id, 128 + number if number else code or 1, "died", result)
+
+
+def look_into(status: int, queue: Queue, memory: MemoryWatch) -> Death:
+    """Find out what ended a worker that had the requests in ``queue``."""
+    for item in queue.sent:
+        if item.killed:
+            return Death(status, item.killed)
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if number == signal.SIGKILL and memory.look():
+        return Death(status, f"was killed {memory.explain()}", oom=True)
+    if not number:
+        return Death(status, f"exited with status {os.WEXITSTATUS(status)}")
+    name = ""
+    with contextlib.suppress(ValueError):
+        name = f" ({signal.Signals(number).name})"
+    return Death(status, f"was killed by signal {number}{name}")
