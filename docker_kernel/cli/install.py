@@ -77,7 +77,7 @@ def install(options: argparse.Namespace) -> int:
             ) from exc
     print(f"Installed the kernel {name!r} ({display_name}) in {where}")
     print(f"Use it: choose {display_name!r} in JupyterLab's launcher, or run")
-    print(f"    jupyter execute --kernel_name={name} NOTEBOOK.ipynb")
+    print(f"    jupyter execute --kernel_name={name} --inplace NOTEBOOK.ipynb")
     return 0
 
 
