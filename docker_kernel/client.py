@@ -220,8 +220,10 @@ class Client:
     def _explain(self, lost: ConnectionLost) -> ConnectionLost:
         why = self._why_lost()
         if why:
-            return ConnectionLost(lost.what, why, "try again: a new server is started")
-        remedy = "try again: the connection is made anew; what ran on the server may still run"
+            return ConnectionLost(
+                lost.what, why, "run it again: that begins anew, without variables"
+            )
+        remedy = "run it again: that connects again; what ran on the server may still run"
         return ConnectionLost(lost.what, lost.why or "the server still runs", remedy)
 
 

@@ -173,7 +173,9 @@ class Settings(Configurable):
         except (OSError, RuntimeError) as exc:
             where = self.workspace or "the current folder"
             raise SettingError(
-                f"the workspace {where} can't be used", str(exc), _ANOTHER_FOLDER
+                f"the workspace {where} can't be used",
+                getattr(exc, "strerror", None) or str(exc),
+                _ANOTHER_FOLDER,
             ) from exc
         if not folder.is_dir():
             raise SettingError(f"the workspace {folder} is not a folder", "", _ANOTHER_FOLDER)

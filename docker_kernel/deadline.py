@@ -79,7 +79,7 @@ class Deadline:
         return StartTimeout(
             f"the start took longer than {self.seconds:g} s",
             why,
-            "try again, or give it more time: DOCKER_KERNEL_START_TIMEOUT=300",
+            more_time(self.seconds),
         )
 
     def _measure(self) -> None:
@@ -87,3 +87,8 @@ class Deadline:
         now = self._clock()
         for step, begin in self._running:
             step.seconds = now - begin
+
+
+def more_time(seconds: float) -> str:
+    """The remedy for a start that took longer than this."""
+    return f"run it again, or give it more time: DOCKER_KERNEL_START_TIMEOUT={2 * seconds:g}"

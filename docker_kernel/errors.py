@@ -107,6 +107,14 @@ class StartTimeout(StartError, TimeoutError):
 class StartCancelled(StartError):
     """The start was called off by a stop."""
 
+    def __init__(
+        self,
+        what: str = "the start was called off",
+        why: str = "it was stopped meanwhile",
+        remedy: str = "run it again: that begins a new start",
+    ) -> None:
+        super().__init__(what, why, remedy)
+
 
 class ServerError(DockerKernelError):
     """The server can't be used."""

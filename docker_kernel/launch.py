@@ -131,7 +131,7 @@ class Launcher:
         """The client, with the kernel's session open on it. Blocks; raises a DockerKernelError."""
         with self._lock:
             if self._ended:
-                raise StartCancelled("the kernel ends")
+                raise StartCancelled(why="the kernel is shutting down", remedy="restart the kernel")
             session = self.session = self.session or self._make()
         client = session.client()
         note = session.sandbox.handover()

@@ -55,13 +55,13 @@ class Sandbox:
             ready = self.connected
             if ready is None:
                 if self._stopped:
-                    raise StartCancelled("the sandbox was stopped")
+                    raise StartCancelled
                 deadline = Deadline(self.settings.start_timeout)
                 ready = self._reconnect(deadline) or self._start(deadline)
                 self._client = ready
         if self._stopped:
             self.stop()
-            raise StartCancelled("the sandbox was stopped while it started")
+            raise StartCancelled
         return ready
 
     @property

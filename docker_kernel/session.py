@@ -9,6 +9,7 @@ from typing import Any
 from docker_kernel_server import messages as wire
 
 from .client import Client
+from .deadline import more_time
 from .errors import ConnectionLost, RequestRefused, StartTimeout
 from .sandbox import Sandbox
 
@@ -84,6 +85,5 @@ class Session:
             raise StartTimeout(
                 f"the session did not open in {seconds:g} s",
                 "the server answers, but its Python doesn't start",
-                "interrupt and run the cell again, or give it more time: "
-                "DOCKER_KERNEL_START_TIMEOUT=300",
+                more_time(seconds),
             ) from exc

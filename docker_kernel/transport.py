@@ -230,8 +230,8 @@ def _from_wire(peer: str, exc: wire_errors.ProtocolError) -> ServerError:
         return AuthenticationFailed(
             f"the server at {peer} and this side don't trust each other",
             exc.message,
-            "name the file with the server's secret: --Settings.secret_file=FILE "
-            "(none for a server without a secret)",
+            "name the file with the server's secret: DOCKER_KERNEL_SECRET_FILE=/path/to/file "
+            "(unset it for a server without a secret)",
         )
     if isinstance(exc, wire_errors.VersionMismatch):
         return VersionMismatch(

@@ -80,7 +80,7 @@ def test_nobody_listens(
         ({"DOCKER_HOST": "127.0.0.1:PORT"}, "127.0.0.1", None, "no server"),
         ({"DOCKER_PORT": "PORT", "DOCKER_TIMEOUT": "5"}, "localhost", None, "no server"),
         ({"DOCKER_HOST": "unix:///nowhere.sock"}, "localhost", 8000, "no Docker engine"),
-        ({"DOCKER_PORT": "many"}, "localhost", 8000, "DOCKER_PORT is 'many'"),
+        ({"DOCKER_PORT": "many"}, "localhost", 8000, "correct DOCKER_PORT"),
         ({"DOCKER_KERNEL_MEMORY": "little"}, "localhost", 8000, "memory is 'little'"),
     ],
 )

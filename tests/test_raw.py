@@ -240,7 +240,7 @@ def test_a_session_needs_a_newer_server(folder: Path) -> None:
                 Session(sandbox, "main").client()
             sandbox.stop()
         assert "no Python sessions" in str(raised.value)
-        assert "tcp_server.py" in raised.value.remedy
+        assert "docker_kernel_server" in raised.value.remedy
         assert f":{port}" in str(raised.value)
 
 

@@ -56,7 +56,7 @@ def test_handshake_with_a_secret() -> None:
 def test_secrets_that_differ(ours: bytes | None, theirs: bytes | None) -> None:
     with peer.server(secret=theirs) as endpoint, pytest.raises(AuthenticationFailed) as caught:
         connect(endpoint.port, secret=ours)
-    assert "secret_file" in caught.value.remedy
+    assert "SECRET_FILE" in caught.value.remedy
 
 
 def test_a_port_that_hangs_up_until_the_server_is_there() -> None:

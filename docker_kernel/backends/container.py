@@ -210,7 +210,7 @@ class DockerBackend:
 
     def _check_stopping(self) -> None:
         if self._stopping.is_set():
-            raise StartCancelled("the start was called off", "the kernel was stopped meanwhile")
+            raise StartCancelled
 
     def _take_over(
         self, engine: Engine, handover: Mapping[str, str], deadline: Deadline

@@ -145,7 +145,9 @@ class Attachment:
                 with suppress(AttributeError):
                     self._socket.shutdown(socket.SHUT_WR)
         except OSError as exc:
-            raise EngineError("the container's stdin is closed", str(exc), "try again") from exc
+            raise EngineError(
+                "the container takes no input", str(exc), "run it again: that starts a new one"
+            ) from exc
 
     def chunks(self) -> Iterator[bytes]:
         """What the container prints, until it ends or `close` is called. Raises OSError."""
@@ -183,9 +185,9 @@ def _address(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     if url := engine_url(environ):
         _check(url, "DOCKER_HOST")
         visible["DOCKER_HOST"] = url
-        with _reading_context():
+        with _reading("set DOCKER_TLS_VERIFY and DOCKER_CERT_PATH right, or unset both"):
             return dict(docker.utils.kwargs_from_env(environment=visible)), "DOCKER_HOST"
-    with _reading_context():
+    with _reading("see the contexts that there are: docker context ls"):
         name = str(
             visible.get("DOCKER_CONTEXT") or docker.context.config.get_current_context_name()
         )
@@ -194,7 +196,9 @@ def _address(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
         return {}, ""
     if context is None:
         raise EngineError(
-            f"there is no Docker context {name!r}", "", "choose one: docker context ls"
+            f"there is no Docker context {name!r}",
+            "DOCKER_CONTEXT or the last `docker context use` names it",
+            "choose another: docker context ls, docker context use NAME",
         )
     url = context.Host or _default_url()
     _check(url, f"{hints.CONTEXT} {name}")
@@ -205,13 +209,11 @@ def _address(environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
 
 
 @contextmanager
-def _reading_context() -> Iterator[None]:
+def _reading(remedy: str) -> Iterator[None]:
     try:
         yield
     except docker.errors.DockerException as exc:
-        raise EngineError(
-            "the Docker engine's address can't be read", str(exc), "see: docker context ls"
-        ) from exc
+        raise EngineError("the Docker engine's address can't be read", str(exc), remedy) from exc
 
 
 def _check(url: str, named: str) -> None:

@@ -22,7 +22,7 @@ from ..errors import EngineDenied, EngineError, EngineNotFound, EngineNotRunning
 Trouble = Literal["missing", "refused", "denied", "other"]
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104
-_WITHOUT = "to go on without a container: DOCKER_KERNEL_MODE=local"
+_WITHOUT = "to run code on this machine itself, unprotected: DOCKER_KERNEL_MODE=local"
 
 CONTEXT = "the Docker context"
 """How what names an engine begins, where it isn't DOCKER_HOST."""

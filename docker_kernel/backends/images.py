@@ -51,7 +51,11 @@ def ensure_image(
     _pull(engine, name, deadline, progress)
     found = _inspect(engine, name, deadline)
     if found is None:
-        raise ImageNotFound(f"the image {name} is gone again after its pull", "", "try again")
+        raise ImageNotFound(
+            f"the image {name} is gone again after its pull",
+            "somebody removes images on this engine",
+            "run it again",
+        )
     return found
 
 
@@ -65,7 +69,9 @@ def _inspect(engine: Engine, name: str, deadline: Deadline) -> Mapping[str, Any]
             return None
         if exc.status == 400:
             raise ImageNotFound(
-                f"{name!r} is not an image's name", exc.why, "write for instance python:3.12-slim"
+                f"{name!r} is not an image's name",
+                exc.why,
+                "write for instance DOCKER_KERNEL_IMAGE=python:3.12-slim",
             ) from exc
         raise
 

@@ -163,7 +163,9 @@ def _inspect(engine: Engine, name: str, deadline: Deadline) -> dict[str, Any]:
         if exc.status != 404:
             raise
         raise ServerNotThere(
-            f"there is no container {name}", "", "see which there are: docker ps --all"
+            f"there is no container {name}",
+            "the setting container names it",
+            "see which there are: docker ps --all",
         ) from exc
     state = found["State"]
     if not state["Running"] or state.get("Paused"):

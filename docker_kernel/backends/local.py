@@ -135,13 +135,13 @@ class LocalBackend:
             raise StartError(
                 "the server ended before it listened",
                 self.postmortem(),
-                "try it by hand: python container/tcp_server.py --workplace . --port 8000",
+                "try it by hand: python -m docker_kernel_server --workplace . --port 8000",
             )
         return Endpoint("127.0.0.1", address[1], secret)
 
     def _check_stopping(self) -> None:
         if self._stopping.is_set():
-            raise StartCancelled("the start was called off", "the kernel was stopped meanwhile")
+            raise StartCancelled
 
     def _environment(self) -> dict[str, str]:
         return {**allowed_environment(os.environ), **self._settings.env}
@@ -210,7 +210,9 @@ def _spawn(command: list[str], environment: dict[str, str]) -> subprocess.Popen[
         )
     except OSError as exc:
         raise StartError(
-            "the server could not be started", str(exc), "install Python again"
+            "the server could not be started",
+            exc.strerror or str(exc),
+            f"see that the machine has room for another process, and that {sys.executable} runs",
         ) from exc
 
 
