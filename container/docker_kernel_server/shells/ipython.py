@@ -38,6 +38,7 @@ class IPythonShell(Shell):
                 "iostream": {"OutStream": OutStream},
                 "comm": {"Comm": self._comms.comm_class, "CommManager": type(self._comms.manager)},
                 "kernelapp": {"IPKernelApp": IPKernelApp},
+                "ipkernel": {"IPythonKernel": KernelFacade},
             }
         )
         app = IPKernelApp.instance()
