@@ -151,8 +151,6 @@ def test_there_is_a_bound_on_subshells(session: Session) -> None:
 
 
 def test_exit_in_a_subshell_ends_the_session(session: Session) -> None:
-    if session.opened.result["shell"] == "plain":
-        pytest.skip("exit ends no session there, in no shell of it")
     session.ok("kept = 1")
     session.execute("exit()", subshell="a")
     assert wait_until(lambda: session.execute("kept").error == "NameError", 20)

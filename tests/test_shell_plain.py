@@ -84,8 +84,7 @@ def test_tracebacks_begin_with_the_persons_code(session: Session) -> None:
         ("1 +", "SyntaxError"),
         ("  x = 1\n y = 2", "IndentationError"),
         ("x = '\0'", "ValueError"),
-        ("%matplotlib inline", "SyntaxError"),
-        ("!ls", "SyntaxError"),
+        ("%pip no-such-command", "CalledProcessError"),
         ("raise KeyError('k')", "KeyError"),
         ("raise Exception('\\ud800')", "Exception"),
         ("class E(Exception):\n    def __str__(self): 1 / 0\nraise E", "E"),
@@ -101,6 +100,42 @@ def test_errors(session: Session, code: str, name: str | None) -> None:
     assert answer.ending == (1, "error")
     assert name is None or answer.error == name
     assert session.ok("1 + 1").value == "2"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "%matplotlib inline",
+        "%%bash\nls",
+        "!ls",
+        "x = 1\n%timeit x",
+        "if True:\n    %pwd",
+        "files = !ls",
+        "x = %pwd",
+        "print?",
+        "??print",
+    ],
+)
+def test_what_needs_ipython_says_what_to_type(session: Session, code: str) -> None:
+    """K6: and what is Python by all its rules is run."""
+    answer = session.execute(code)
+    assert answer.error == "SyntaxError"
+    assert "%pip install ipython" in answer.of("error")[0]["evalue"]
+    assert session.ok("x = 7\n(x\n%3)\n").value == "1"
+
+
+@pytest.mark.parametrize("code", ["%pip --version", "!pip --version", "pip --version "])
+def test_pip_runs_all_the_same(session: Session, code: str) -> None:
+    """K6: it is the way to IPython."""
+    assert session.ok(code).text().startswith("pip ")
+
+
+def test_a_traceback_is_lines(session: Session) -> None:
+    """K2: frontends put the newlines in."""
+    lines = session.execute("1 / 0").of("error")[0]["traceback"]
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "ZeroDivisionError: division by zero"
+    assert all(line and "\n" not in line for line in lines)
 
 
 def test_a_lone_surrogate_in_the_code_is_an_error(session: Session) -> None:
@@ -224,8 +259,18 @@ def test_comms_are_refused_with_a_remedy(session: Session) -> None:
     assert "IPython" in answer.result
 
 
-def test_exit(session: Session) -> None:
+def test_sys_exit(session: Session) -> None:
     """K5: SystemExit in a cell isn't the session's end."""
     answer = session.execute("import sys; sys.exit(3)")
     assert answer.final
     assert session.ok("1 + 1").value == "2"
+
+
+@pytest.mark.parametrize("word", ["exit()", "quit()"])
+def test_exit(session: Session, word: str) -> None:
+    """K5: as in IPython, the frontend is told, and the next cell begins a session."""
+    leaving = session.wire.open()
+    leaving.ok("kept = 1")
+    (payload,) = leaving.ok(word).result["payload"]
+    assert payload == {"source": "ask_exit", "keepkernel": False}
+    assert leaving.execute("kept").error == "NameError"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -12,6 +14,7 @@ import IPython
 import psutil
 import pytest
 
+from docker_kernel import runtime
 from system import wait_until
 from wire import PATIENCE, SCRIPT, Server, Session, gone
 
@@ -134,6 +137,22 @@ def test_a_newer_version_of_what_ipython_uses_counts_after_a_restart(
         # jedi, which completes, has parso bound.
         reply = session.ask("complete", code="import jso", cursor_pos=10).result
         assert "json" in reply["matches"]
+
+
+def test_an_ipython_that_is_installed_later_serves_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare_python: str
+) -> None:
+    """K6, K9: as the plain shell tells."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with Server(tmp_path / "work", python=bare_python) as server, server.connect() as client:
+        session = client.open()
+        assert "%pip install ipython" in session.opened.result["notes"][0]
+        (packages,) = [part for part in runtime.parts() if part.name == runtime.PACKAGES]
+        with tarfile.open(fileobj=io.BytesIO(packages.archive())) as tar:
+            tar.extractall(user_site(session), filter="data")
+        answer = session.ask("restart_session").result
+        assert (answer["shell"], answer["notes"]) == ("ipython", [])
+        assert session.ok("%pwd").value == repr(str(tmp_path / "work"))
 
 
 HOSTILE = ("docker_kernel_server", "json", "typing", "site", "asyncio", "selectors")

@@ -43,6 +43,12 @@ def catch_up() -> None:
     _forget_replaced(changed)
 
 
+def is_new(name: str) -> bool:
+    """Whether a module that can be imported wasn't there when the zygote started."""
+    spec = PathFinder.find_spec(name)
+    return spec is not None and spec.origin is not None and _changed_at(spec.origin) > _STARTED
+
+
 def _forget_replaced(folders: List[str]) -> None:
     there: Set[str] = {name.split(".")[0] for folder in folders for name in _entries(folder)}
     for top in there & {name.split(".")[0] for name in sys.modules} - KEPT:

@@ -82,7 +82,7 @@ def prepare(lent: str, way: str = IMAGE_FIRST, note: str = "") -> Choice:
         raise StartAgain(
             PLAIN,
             f"IPython can't be used here ({type(exc).__name__}: {exc}), so the plain shell serves. "
-            "Type: pip install --upgrade ipython, then restart the kernel.",
+            "Type: %pip install --upgrade ipython, then restart the kernel.",
         ) from exc
     if way == LENT_FIRST:
         sys.path.remove(lent)
@@ -94,7 +94,7 @@ def prepare(lent: str, way: str = IMAGE_FIRST, note: str = "") -> Choice:
 def _misfit(lent: str) -> str:
     """Why the lent packages can't serve this Python; "" where they can."""
     version = "{}.{}".format(*sys.version_info[:2])
-    remedy = "Type: pip install ipython, then restart the kernel, to get all of IPython."
+    remedy = "Type: %pip install ipython, then restart the kernel, to get all of IPython."
     if not lent:
         return f"This server was started without IPython, and Python {version} has none. {remedy}"
     try:

@@ -29,7 +29,7 @@ import time
 import traceback
 import warnings
 from collections import OrderedDict
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import installed
 from .errors import ProtocolError, RequestRefused
@@ -100,10 +100,9 @@ class Worker(Console):
         self._asking = threading.Lock()
         self._open_pipes("")
         self._streams = install_streams(self._output)
-        self._shell, note = _make_shell(self, choice)
+        self._shell, self._notes = _make_shell(self, choice)
         self._interrupts.code = type(self._shell).execute.__code__
         self._interrupts.follow_forks()
-        self._notes = [text for text in (choice.note, note) if text]
         # An interrupt may come between the making of a coroutine and its first step. That a shell's
         # own never ran is no news to the person.
         message = r"coroutine '\w+Shell\.\w+' was never awaited"
@@ -348,22 +347,25 @@ def _forget_cancellation() -> None:
             task.uncancel()
 
 
-def _make_shell(console: Console, choice: Choice) -> Tuple[Shell, str]:
+def _make_shell(console: Console, choice: Choice) -> Tuple[Shell, List[str]]:
     """The shell, and what the person should be told about it."""
     # Imported here: each of the two must load where the other can't.
     from .shells.plain import PlainShell
 
-    if not choice.ipython:
-        return PlainShell(console), ""
+    notes = [choice.note] if choice.note else []
+    # Where there was none, the person may have installed one since.
+    if not choice.ipython and not installed.is_new("IPython"):
+        return PlainShell(console), notes
     try:
         from .shells.ipython import IPythonShell
 
-        return IPythonShell(console), ""
+        return IPythonShell(console), notes if choice.ipython else []
     except Exception as exc:  # noqa: BLE001 - whatever is wrong with it, a session there must be
-        return PlainShell(console), (
+        note = (
             f"IPython could not start ({type(exc).__name__}: {exc}), so the plain shell serves. "
-            "Type: pip install --upgrade ipython, then restart the kernel."
+            "Type: %pip install --upgrade ipython, then restart the kernel."
         )
+        return PlainShell(console), [*notes, note]
 
 
 def _fill_standard_descriptors() -> None:

@@ -15,6 +15,8 @@ import keyword
 import linecache
 import re
 import rlcompleter
+import shlex
+import subprocess
 import sys
 import traceback
 import types
@@ -38,7 +40,10 @@ _REPRS = {
     "_repr_javascript_": "application/javascript",
     "_repr_pdf_": "application/pdf",
 }
-_MAGIC = re.compile(r"\s*(%%?\w+|!)")
+_PIP = re.compile(r"\s*[%!]?\s*pip\s+(.+)")
+_MAGIC = re.compile(r"^\s*(%%?[a-z]|!)|=\s*(%[a-z]|!)", re.IGNORECASE | re.MULTILINE)
+_QUESTION = re.compile(r"\s*\?*([\w.]+)\?*\s*")
+_INSTALL = "Type: %pip install ipython, then restart the kernel."
 
 
 class PlainShell(Shell):
@@ -54,6 +59,7 @@ class PlainShell(Shell):
         sys.modules["__main__"] = module
         self.names: Dict[str, Any] = module.__dict__
         self.names["display"] = self.display
+        self.names["exit"] = self.names["quit"] = self.exit
         self._flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         sys.displayhook = self._show
 
@@ -80,9 +86,10 @@ class PlainShell(Shell):
             reply = self._fail(exc, name)
         else:
             reply = {"status": "ok", "user_expressions": self._expressions(request)}
+        payload = [{"source": "ask_exit", "keepkernel": False}] if self.exit_requested else []
         if request.store_history and not request.silent:
             self._count += 1
-        reply.update(execution_count=count, payload=[])
+        reply.update(execution_count=count, payload=payload)
         return reply
 
     def abandoned(self, exc: BaseException) -> Reply:
@@ -91,13 +98,11 @@ class PlainShell(Shell):
         return reply
 
     async def _run(self, code: str, name: str, silent: bool) -> None:
-        if _MAGIC.match(code):
-            raise SyntaxError(
-                "magics and shell commands (% and !) need IPython, and this image has none. "
-                "Type: import subprocess, sys; subprocess.run([sys.executable, '-m', 'pip', "
-                "'install', 'ipython']), then restart the kernel."
-            )
-        tree = ast.parse(code, name)
+        pip = _PIP.fullmatch(code)
+        if pip is not None:
+            _run_pip(shlex.split(pip.group(1)))
+            return
+        tree = _parse(code, name)
         last = tree.body[-1] if tree.body else None
         value = isinstance(last, ast.Expr) and not silent and not _ends_quiet(code)
         body = tree.body[:-1] if value else tree.body
@@ -127,12 +132,17 @@ class PlainShell(Shell):
             data, metadata = mime_bundle(value)
             self._console.emit("display", data=data, metadata=metadata)
 
+    def exit(self) -> None:
+        """End the session after this cell, as in IPython."""
+        self.exit_requested = True
+
     def _fail(self, exc: BaseException, name: str) -> Reply:
         """Show the error, from the first frame that is the person's."""
         frames = exc.__traceback__
         while frames is not None and name and frames.tb_frame.f_code.co_filename != name:
             frames = frames.tb_next
-        lines = traceback.format_exception(type(exc), exc, trim(frames))
+        text = "".join(traceback.format_exception(type(exc), exc, trim(frames)))
+        lines = text.rstrip("\n").split("\n")
         reply = {"ename": type(exc).__name__, "evalue": _text_of(exc), "traceback": lines}
         self._console.emit("error", **reply)
         return {"status": "error", "user_expressions": {}, **reply}
@@ -237,6 +247,29 @@ class PlainShell(Shell):
 
     def comm(self, request: Request, buffers: Optional[List[bytes]]) -> None:
         raise RequestRefused("this session has no comms: widgets need IPython in the image")
+
+
+def _run_pip(arguments: List[str]) -> None:
+    subprocess.run([sys.executable, "-m", "pip", *arguments], check=True)
+
+
+def _parse(code: str, name: str) -> ast.Module:
+    """The cell's tree; a SyntaxError that says so where the code is IPython's."""
+    try:
+        return ast.parse(code, name)
+    except SyntaxError:
+        question = _QUESTION.fullmatch(code)
+        if question is not None and "?" in code:
+            raise SyntaxError(
+                f"{code.strip()} needs IPython; the plain way is help({question.group(1)}). "
+                f"{_INSTALL}"
+            ) from None
+        if _MAGIC.search(code):
+            raise SyntaxError(
+                "magics and shell commands (% and !) need IPython, and this image has none. "
+                f"{_INSTALL}"
+            ) from None
+        raise
 
 
 def mime_bundle(value: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
