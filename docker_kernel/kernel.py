@@ -19,6 +19,7 @@ from .client import Client
 from .errors import DockerKernelError
 from .launch import in_thread
 from .subshells import Content
+from .usage import Meter
 
 PROGRESS_AFTER, PROGRESS_EVERY = 2.0, 1.0
 """Seconds of waiting after which a cell shows how the start goes, and how often."""
@@ -38,6 +39,7 @@ class DockerKernel(SessionKernel):
         self._count = 1
         self._told: set[str] = set()
         self._waiting: set[asyncio.Future[Client]] = set()
+        self._meter = Meter()
 
     @property
     def kernel_info(self) -> Content:
@@ -195,6 +197,11 @@ class DockerKernel(SessionKernel):
         except DockerKernelError as exc:
             content = {"status": "error", **outputs.error_of_exception(exc).content}
         self._jupyter.send(stream, "interrupt_reply", content, parent, ident=ident)
+
+    async def usage_request(self, stream: Any, ident: Any, parent: Content) -> None:
+        """What the container uses; answered while a cell runs, and not waiting for a start."""
+        content = await self._meter.read(self._launcher.session)
+        self._jupyter.send(stream, "usage_reply", content, parent, ident)
 
     async def do_debug_request(self, msg: Content) -> Content:
         """The answer of the debug adapter protocol to what can't be done."""

@@ -52,6 +52,47 @@ def test_memory_and_its_limit(tmp_path: Path, version: Version) -> None:
     assert read_limits(str(tmp_path))["memory_limit"] is None
 
 
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"cpu.stat": "usage_usec 2500000\nuser_usec 1\n", "cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.stat": "usage_usec 2500000\n", "cpu.max": "max 100000\n"}, None),
+        (
+            {
+                "cpuacct/cpuacct.usage": "2500000000\n",
+                "cpu/cpu.cfs_quota_us": "150000\n",
+                "cpu/cpu.cfs_period_us": "100000\n",
+            },
+            1.5,
+        ),
+        (
+            {
+                "cpuacct/cpuacct.usage": "2500000000\n",
+                "cpu/cpu.cfs_quota_us": "-1\n",
+                "cpu/cpu.cfs_period_us": "100000\n",
+            },
+            None,
+        ),
+    ],
+)
+def test_cpu_and_its_limit(tmp_path: Path, files: dict[str, str], limit: float | None) -> None:
+    write(tmp_path, files)
+    found = read_limits(str(tmp_path))
+    assert (found["cpu_seconds"], found["cpus_limit"]) == (2.5, limit)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"memory.stat": "anon 100\ninactive_file 50\nactive_file 7\n"},
+        {"memory/memory.stat": "inactive_file 1\ntotal_inactive_file 50\n"},
+    ],
+)
+def test_memory_that_would_be_given_back(tmp_path: Path, files: dict[str, str]) -> None:
+    write(tmp_path, files)
+    assert read_limits(str(tmp_path))["memory_cache"] == 50
+
+
 @VERSIONS
 def test_each_look_tells_what_is_new(tmp_path: Path, version: Version) -> None:
     """C5: what was killed before this session began is not told."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Dict, Optional, Tuple
+import os
+from typing import Dict, Optional, Union
+
+Figures = Dict[str, Union[int, float, None]]
 
 ROOT = "/sys/fs/cgroup"
 
@@ -13,7 +16,7 @@ UNLIMITED = 1 << 60
 """cgroup version 1 says "no limit" with a number of about this size."""
 
 # For each figure, the file of version 2 and the one of version 1.
-_FILES: Dict[str, Tuple[str, str]] = {
+_FILES = {
     "memory": ("memory.current", "memory/memory.usage_in_bytes"),
     "memory_limit": ("memory.max", "memory/memory.limit_in_bytes"),
     "memory_peak": ("memory.peak", "memory/memory.max_usage_in_bytes"),
@@ -25,20 +28,52 @@ _FILES: Dict[str, Tuple[str, str]] = {
 _OOM_FILES = ("memory.events", "memory/memory.oom_control")
 
 
-def read_limits(root: str = ROOT) -> Dict[str, Optional[int]]:
-    """Memory in bytes and numbers of processes; None where there is no limit or no such file."""
-    return {name: _read(root, files) for name, files in _FILES.items()}
+def read_limits(root: str = ROOT) -> Figures:
+    """See `status` in the protocol. None where there is no limit or no such file."""
+    figures: Figures = {name: _number(root, *files) for name, files in _FILES.items()}
+    stat = _table(root, "memory.stat", "memory/memory.stat")
+    figures["memory_cache"] = stat.get("total_inactive_file", stat.get("inactive_file"))
+    figures["cpu_seconds"] = _cpu_seconds(root)
+    figures["cpus_limit"] = _cpus_limit(root)
+    return figures
 
 
-def _read(root: str, files: Tuple[str, str]) -> Optional[int]:
-    for name in files:
-        try:
-            with open(f"{root}/{name}", encoding="ascii") as file:
-                value = int(file.read())
-        except (OSError, ValueError):  # ValueError: the word "max"
-            continue
-        return value if value < UNLIMITED else None
-    return None
+def _cpu_seconds(root: str) -> Optional[float]:
+    micro = _table(root, "cpu.stat").get("usage_usec")
+    if micro is not None:
+        return micro / 1e6
+    nano = _number(root, "cpuacct/cpuacct.usage")
+    return None if nano is None else nano / 1e9
+
+
+def _cpus_limit(root: str) -> Optional[float]:
+    quota, period = _number(root, "cpu/cpu.cfs_quota_us"), _number(root, "cpu/cpu.cfs_period_us")
+    words = _read(root, "cpu.max").split()  # "50000 100000", or "max 100000"
+    if len(words) == 2 and words[0].isdigit():
+        quota, period = int(words[0]), int(words[1])
+    return quota / period if quota and period and quota > 0 else None
+
+
+def _number(root: str, *names: str) -> Optional[int]:
+    try:
+        value = int(_read(root, *names))
+    except ValueError:  # the word "max", or nothing
+        return None
+    return value if value < UNLIMITED else None
+
+
+def _table(root: str, *names: str) -> Dict[str, int]:
+    """A file with lines of a word and a number."""
+    rows = [line.split() for line in _read(root, *names).splitlines()]
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+
+
+def _read(root: str, *names: str) -> str:
+    """The first of some files that can be read; "" for none."""
+    for name in names:
+        with contextlib.suppress(OSError), open(os.path.join(root, name), encoding="ascii") as file:
+            return file.read()
+    return ""
 
 
 class MemoryWatch:
@@ -55,7 +90,7 @@ class MemoryWatch:
 
     def explain(self) -> str:
         """Why there were, and what to type against it: a clause for the middle of a sentence."""
-        limit = read_limits(self._root)["memory_limit"]
+        limit = _number(self._root, *_FILES["memory_limit"])
         if limit is None:
             return "because memory ran out"
         more = max(4, -(-2 * limit // GIB))
@@ -65,15 +100,7 @@ class MemoryWatch:
         )
 
     def _count(self) -> int:
-        for name in _OOM_FILES:
-            with contextlib.suppress(OSError), open(
-                f"{self._root}/{name}", encoding="ascii"
-            ) as file:
-                for line in file:
-                    key, _, value = line.partition(" ")
-                    if key == "oom_kill":
-                        return int(value)
-        return 0
+        return _table(self._root, *_OOM_FILES).get("oom_kill", 0)
 
 
 def _size(count: int) -> str:

@@ -20,6 +20,7 @@ from .connection import Connection
 from .files import Files
 from .limits import read_limits
 from .messages import Json
+from .processes import read_machine
 from .sessions import Sessions
 
 MAX_CONNECTIONS = 1000
@@ -147,4 +148,5 @@ class Server:
             "commands": len(self.commands),
             "sessions": self.sessions.status(),
             "limits": read_limits(),
+            "machine": read_machine(),
         }

@@ -19,6 +19,7 @@ from .messages import (
     SessionRequest,
 )
 from .pending import Answer
+from .processes import Usage, read_trees
 from .session import Session, Sink
 
 STOP_SECONDS = 2.0
@@ -67,8 +68,10 @@ class Sessions:
             session.submit(request, answer)
 
     def status(self) -> List[Json]:
-        """A line for each session."""
-        return [session.status() for session in self._sessions.values()]
+        """A line for each session, with what its processes use."""
+        lines = [session.status() for session in self._sessions.values()]
+        used = read_trees([line["pid"] for line in lines if line["pid"] is not None])
+        return [{**line, **vars(used.get(line["pid"], Usage()))} for line in lines]
 
     def of(self, sink: Sink) -> List[Session]:
         """The sessions whose events go to ``sink``."""
