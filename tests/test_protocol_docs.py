@@ -22,6 +22,7 @@ from docker_kernel_server import (
     protocol,
     server,
     sessions,
+    values,
     worker,
 )
 from docker_kernel_server.errors import ProtocolError
@@ -133,6 +134,17 @@ def tree(cls: type[ProtocolError]) -> Iterator[str]:
 def test_the_error_tree_is_the_modules_docstring() -> None:
     named = re.findall(r"^ *([A-Z]\w+)  ", errors.__doc__ or "", re.MULTILINE)
     assert named == list(tree(ProtocolError))
+
+
+def test_every_kind_of_value_is_in_the_docs() -> None:
+    text = section("## Values")
+    documented = re.findall(
+        r"`([^`]+)`", " ".join(re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE))
+    )
+    tags = {**values.plain.UNPACKERS, **values.arrays.UNPACKERS, **values.frames.UNPACKERS}
+    assert sorted(documented) == sorted(tags)
+    assert f"the {len(values.MAGIC)} bytes `{values.MAGIC.decode().strip()}\\n`" in text
+    assert f"nested {values.tree.MAX_DEPTH} deep" in text
 
 
 def test_the_bounds_are_the_codes() -> None:
