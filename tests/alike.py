@@ -46,9 +46,16 @@ def check_arrays_alike(one: Any, other: Any) -> None:
         assert other.flags.writeable
         fortran = one.flags.f_contiguous and not one.flags.c_contiguous
         assert fortran == (other.flags.f_contiguous and not other.flags.c_contiguous)
-    if one.dtype.kind in "OT":
+    check_items_alike(np.asarray(one), np.asarray(other))
+
+
+def check_items_alike(one: Any, other: Any) -> None:
+    if one.dtype.names is not None:
+        for name in one.dtype.names:  # and not what lies between them
+            check_items_alike(one[name], other[name])
+    elif one.dtype.kind in "OT":
         check_alike(one.ravel().tolist(), other.ravel().tolist())
-    elif one.dtype.kind in "fc" and one.dtype.itemsize not in (2, 4, 8):
+    elif one.dtype.type in (np.longdouble, np.clongdouble):
         np.testing.assert_array_equal(one, other)  # a longdouble has bytes that nobody sets
     else:
         assert one.tobytes() == other.tobytes()

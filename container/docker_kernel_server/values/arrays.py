@@ -52,6 +52,11 @@ def pack_array(packer: Packer, array: Any) -> Node:
 
 def _bytes_of(array: Any, order: str) -> Any:
     np = sys.modules["numpy"]
+    if array.dtype.names is not None:
+        # Between the fields there may be what was in this process's memory before.
+        bare = np.zeros(array.shape, array.dtype, order)
+        bare[...] = array
+        array = bare
     flat = array.T if order == "F" else np.ascontiguousarray(array)
     if not flat.nbytes:
         return b""
@@ -181,9 +186,9 @@ def _pack_fields(np: Any, dtype: Any) -> Node:
     rows = []
     for name in dtype.names:
         field, offset, *title = dtype.fields[name]
-        if title or field.hasobject:
+        if not all(isinstance(item, str) for item in title):
             raise Unmovable(f"arrays of dtype {dtype} can't be moved")
-        rows.append([name, _pack_dtype(field), offset])
+        rows.append([name, _pack_dtype(field), offset, *title])
     return ["fields", rows, dtype.itemsize, dtype.isalignedstruct]
 
 
@@ -203,18 +208,19 @@ def _unpack_dtype(np: Any, node: Node) -> Any:
     if tag != "fields":
         raise ValueError("a dtype is none")
     rows, itemsize, aligned = rest
-    fields = [(text(name), _unpack_dtype(np, field), whole(offset)) for name, field, offset in rows]
+    formats = [_unpack_dtype(np, row[1]) for row in rows]
     kind = np.dtype(
         {
-            "names": [name for name, _, _ in fields],
-            "formats": [field for _, field, _ in fields],
-            "offsets": [offset for _, _, offset in fields],
+            "names": [text(row[0]) for row in rows],
+            "formats": formats,
+            "offsets": [whole(row[2]) for row in rows],
+            "titles": [text(row[3]) if len(row) > 3 else None for row in rows],
             "itemsize": whole(itemsize),
         },
         align=bool(aligned),
     )
     # Fields on one another would make a small blob large.
-    if sum(field.itemsize for _, field, _ in fields) > kind.itemsize:
+    if sum(field.itemsize for field in formats) > kind.itemsize:
         raise ValueError("a dtype has fields that overlap")
     return kind
 
