@@ -31,7 +31,7 @@ import warnings
 from collections import OrderedDict
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import installed
+from . import installed, variables
 from .errors import ProtocolError, RequestRefused
 from .framing import LineSplitter, load_line
 from .interrupts import Interrupts
@@ -48,6 +48,8 @@ from .messages import (
     Inspect,
     Interrupt,
     IsComplete,
+    Pull,
+    Push,
     Request,
     parse_request,
     unpack_buffers,
@@ -265,6 +267,10 @@ class Worker(Console):
             return self._shell.history(request)
         if isinstance(request, CommInfo):
             return self._shell.comm_info(request)
+        if isinstance(request, Push):
+            return variables.push(request, self._shell)
+        if isinstance(request, Pull):
+            return variables.pull(request, self._shell)
         self._shell.comm(request, unpack_buffers(getattr(request, "buffers", [])))
         return None
 

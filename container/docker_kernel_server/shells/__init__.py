@@ -60,6 +60,14 @@ class Shell:
         """What open_session tells: versions, and the count of the next cell."""
         raise NotImplementedError
 
+    def variables(self) -> Dict[str, Any]:
+        """The person's variables, and what else is in their namespace."""
+        raise NotImplementedError
+
+    def set_variables(self, values: Dict[str, Any]) -> None:
+        """Set variables, as a cell would."""
+        raise NotImplementedError
+
     async def execute(self, request: Execute) -> Reply:
         """Run a cell in the main thread; KeyboardInterrupt may come at any moment."""
         raise NotImplementedError

@@ -71,6 +71,12 @@ class IPythonShell(Shell):
             "execution_count": self.shell.execution_count,
         }
 
+    def variables(self) -> Dict[str, Any]:
+        return dict(self.shell.user_ns)
+
+    def set_variables(self, values: Dict[str, Any]) -> None:
+        self.shell.push(values)
+
     async def execute(self, request: Execute) -> Reply:
         shell = self.shell
         result = await self._run(request)

@@ -71,6 +71,12 @@ class PlainShell(Shell):
             "execution_count": self._count,
         }
 
+    def variables(self) -> Dict[str, Any]:
+        return self.names
+
+    def set_variables(self, values: Dict[str, Any]) -> None:
+        self.names.update(values)
+
     async def execute(self, request: Execute) -> Reply:
         count = self._count
         name = f"<cell {count}>"
