@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,6 +81,20 @@ def test_keys_of_results() -> None:
         else:
             continue
         assert set(result) == keys, name
+
+
+def test_the_page_says_the_same() -> None:
+    """docs/tools.md has each function, its parameters and its keys."""
+    page = (Path(__file__).parents[1] / "docs" / "tools.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (?:`(.*)`)? ?\| (?:`(.*)`)? ?\|$", page, re.MULTILINE)
+    assert [name for name, *_ in rows] == sorted(SURFACE, key=[row[0] for row in rows].index)
+    for name, parameters, keys in rows:
+        given = inspect.signature(getattr(tools, name)).parameters.values()
+        bare = [str(item.replace(annotation=item.empty)) for item in given]
+        assert parameters == ", ".join(bare), name
+        assert set(filter(None, keys.split(", "))) == SURFACE[name][1], name
+    for alias, name in ALIASES.items():
+        assert f"`{alias}` is another name of `{name}`" in page or f"`{alias}` of `{name}`" in page
 
 
 def test_results_are_typed() -> None:
