@@ -96,7 +96,8 @@ class ContainerClient:
                 return Place(server.python, server.workplace)
             client = server.client()
             about = client.ask(Status(client.new_id()), self.settings.start_timeout)
-            return Place(shlex.quote(about["executable"]), about["workplace"])
+            python, folder = about.get("executable", "python3"), about.get("workplace", ".")
+            return Place(shlex.quote(python), folder)
 
     def close(self) -> None:
         """End the connections, and remove the container where it is our own. Within 3 s."""

@@ -23,6 +23,7 @@ import pytest
 import docker_kernel
 from docker_kernel import aio, commands, tools
 from docker_kernel.contact import ContainerClient
+from docker_kernel.tools import test_docker_connection  # which pytest must not take for a test
 from system import alive
 from tooling import ALIASES, CALLS, SURFACE, gate, names, using
 from wire import PATIENCE, Server, gone, stalled
@@ -541,7 +542,7 @@ class TestQuestions:
         assert result["working_directory"] == str(server.folder)
 
     def test_the_connection(self, server: Server) -> None:
-        result = tools.test_docker_connection()
+        result = test_docker_connection()
         assert result["success"]
         assert (result["host"], result["port"]) == ("localhost", server.port)
         assert f"localhost:{server.port}" in result["message"]
