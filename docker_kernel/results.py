@@ -7,7 +7,8 @@ what happened: a timeout, a signal, a lost connection.
 
 from __future__ import annotations
 
-from typing import TypedDict
+# Not typing's: pydantic, and so many a framework for agents, takes that from Python 3.12 on alone.
+from typing_extensions import TypedDict
 
 
 class Result(TypedDict):
