@@ -467,3 +467,56 @@ def test_files_that_are_not_there(kernel: Kernel, line: str) -> None:
     cell = kernel.run(f"%docker {line}")
     assert cell.status == "error"
     assert "Traceback" not in cell.error
+
+
+# ---- variables ----------------------------------------------------------------------------------
+
+
+def test_variables_are_pushed_and_pulled(kernel: Kernel) -> None:
+    """M4: by value, and without loss."""
+    kernel.run(
+        "import datetime, decimal\n"
+        "a = {1: [2.5, float('nan')], 'é': (b'\\x00\\xff', {3}, None), True: 10 ** 50}\n"
+        "b = [datetime.date(2026, 1, 2), decimal.Decimal('0.1'), 1 - 2j]"
+    )
+    cell = docker(kernel, "a['é'], b[1], type(b[2]).__name__", "--push a,b --pull a")
+    assert cell.result == "((b'\\x00\\xff', {3}, None), Decimal('0.1'), 'complex')"
+    assert kernel.run("a[True], list(a)").result == f"({10**50}, [1, 'é'])"
+    docker(kernel, "c = 'from there'\nd = bytearray(5_000_000)", "--pull c,d")
+    assert (
+        kernel.run("c, len(d), type(d).__name__").result == "('from there', 5000000, 'bytearray')"
+    )
+
+
+def test_tables_are_pushed_and_pulled(kernel: Kernel) -> None:
+    """M4: numpy's arrays and pandas' tables."""
+    kernel.run(
+        "import numpy as np, pandas as pd\n"
+        "grid = np.arange(6, dtype='>i2').reshape(2, 3)\n"
+        "index = pd.Index([5, 6], name='i')\n"
+        "table = pd.DataFrame({'n': [1, None], 's': ['x', 'ü']}, index=index)\n"
+        "table['c'] = table['s'].astype('category')"
+    )
+    cell = docker(kernel, "grid *= 2\ntable.shape", "--push grid,table --pull grid,table")
+    assert cell.result == "(2, 3)"
+    assert kernel.run("grid.dtype.str, grid.tolist()").result == "('>i2', [[0, 2, 4], [6, 8, 10]])"
+    described = "str(table.dtypes['c']), table.index.name, str(table['n'].tolist())"
+    assert kernel.run(described).result == "('category', 'i', '[1.0, nan]')"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ("--push thing", "1", "thing"),
+        ("--pull thing", "thing = open('/dev/null')", "thing"),
+        ("--pull missing_there", "1", "missing_there"),
+    ],
+)
+def test_what_cannot_be_moved_is_named(kernel: Kernel, options: str, code: str, words: str) -> None:
+    """M4: with the reason, and without frames of ours."""
+    kernel.run("thing = open('/dev/null')")
+    cell = docker(kernel, code, options)
+    assert cell.status == "error"
+    assert words in cell.error
+    assert "Traceback" not in cell.error
+    assert docker(kernel, "1").result == "1"
