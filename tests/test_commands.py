@@ -95,6 +95,14 @@ def test_an_interrupt_is_told_apart(server: Server, client: Wire) -> None:
     assert gone(server, "sleep 4321")
 
 
+def test_a_command_is_cancelled_before_it_has_begun(client: Wire) -> None:
+    """O7: the two requests come in one packet."""
+    names = [client.begin("run", command="sleep 60") for _ in range(20)]
+    for name in names:
+        client.begin("cancel", target=name)
+    assert {client.finish(name).reason for name in names} == {"interrupt"}
+
+
 def test_a_command_may_handle_its_interrupt(client: Wire) -> None:
     """As Ctrl-C in a terminal: it has time to clean up, and its output still comes."""
     code = "trap 'echo cleaning; exit 7' INT; echo on; while :; do sleep 0.05; done"

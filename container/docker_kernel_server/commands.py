@@ -47,6 +47,8 @@ class Command:
         """Run it to its end. `RequestRefused` where it can't be started."""
         started = time.monotonic()
         timer = None
+        if self._ended_by == "closed":  # the client has gone before it began
+            raise RequestRefused("the connection was closed")
         with contextlib.ExitStack() as stack:
             process = await self._start(stack)
             if self._request.timeout is not None:

@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol, Sink):
             if isinstance(request, SessionRequest):
                 self._server.sessions.handle(request, self._answer, self)
             elif isinstance(request, Run):
-                self._spawn(self._serve_run(request))
+                self._begin_run(request)
             elif isinstance(request, FileRequest):
                 self._queue_file(request)
             elif isinstance(request, Cancel):
@@ -236,15 +236,18 @@ class Connection(asyncio.Protocol, Sink):
         finally:
             self._file_requests -= 1
 
-    async def _serve_run(self, request: Run) -> None:
+    def _begin_run(self, request: Run) -> None:
         def on_text(stream: str, text: str) -> None:
             self.send(encode(Chunk(request.id, text, stream)))
             if self.blocked:
                 command.pause()
 
-        if self._transport is None:  # the client has gone since
-            return
         command = Command(request, on_text, self._server.commands, merged=False)
+        # Before its task begins: a cancel may come right behind it.
+        self._commands[request.id] = command
+        self._spawn(self._serve_run(request, command))
+
+    async def _serve_run(self, request: Run, command: Command) -> None:
         try:
             self._answer(await self._run(request.id, command))
         except RequestRefused as exc:
