@@ -7,7 +7,6 @@ import io
 import shutil
 import tarfile
 import time
-import zipfile
 from pathlib import Path
 
 import IPython
@@ -16,6 +15,7 @@ import pytest
 
 from docker_kernel import runtime
 from system import wait_until
+from wheels import wheel
 from wire import PATIENCE, SCRIPT, Server, Session, gone
 
 PACKAGE = SCRIPT.parent / "docker_kernel_server"
@@ -27,18 +27,6 @@ def bare_python(pythons: dict[str, str]) -> str:
     if not pythons:
         pytest.skip("there is no other Python on this machine")
     return pythons[max(pythons, key=lambda version: int(version.split(".")[1]))]
-
-
-def wheel(folder: Path, name: str) -> Path:
-    """The least that pip installs: one module that says its name."""
-    path = folder / f"{name}-1.0-py3-none-any.whl"
-    info = f"{name}-1.0.dist-info"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr(f"{name}.py", f"name = {name!r}\n")
-        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        file.writestr(f"{info}/RECORD", "")
-    return path
 
 
 def test_what_pip_installs_for_the_user_is_found_at_once(

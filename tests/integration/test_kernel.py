@@ -16,6 +16,7 @@ from docker.errors import NotFound
 
 from kernels import Kernel, Message
 from system import wait_until
+from wheels import wheel
 
 STOP_SECONDS = 3.0
 
@@ -128,6 +129,18 @@ def test_a_container_that_is_killed_under_a_cell(
         assert after.result == "1"
         assert "reset" in after.text("stderr")
         assert hostname(kernel) != first
+
+
+def test_what_pip_installs_is_found_by_the_next_cell(image: str, folder: Path) -> None:
+    """K6, K9: without root; and after a restart."""
+    package = wheel(folder, "late_one").name
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        assert kernel.run("import late_one").status == "error"
+        assert kernel.run(f"%pip install -q --no-index ./{package}").status == "ok"
+        assert kernel.run("import late_one; late_one.name").result == "'late_one'"
+        kernel.manager.restart_kernel()
+        kernel.client.wait_for_ready(timeout=60)
+        assert kernel.run("import late_one; late_one.name").result == "'late_one'"
 
 
 def test_out_of_memory(image: str, folder: Path) -> None:
