@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -21,6 +22,7 @@ from leftovers import Guard, look
 from pip_access import PipAccess
 from pip_access import pip_access as find_pip_access
 from system import CannotError
+from wire import Server, Session, Wire
 
 REQUIRED = os.environ.get("DOCKER_KERNEL_TEST_CONTAINERS") == "required"
 PYTHON_VERSIONS = [f"3.{minor}" for minor in range(8, 14)]
@@ -233,3 +235,36 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+# ---- servers without a container -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    pythons: dict[str, str],
+) -> Iterator[Server]:
+    """A server on this machine. Its parameter, where it has one, is the shell: ipython or plain."""
+    plain = getattr(request, "param", "ipython") == "plain"
+    if plain and "3.8" not in pythons:
+        pytest.skip("there is no Python 3.8 on this machine")
+    python = pythons["3.8"] if plain else sys.executable
+    with Server(tmp_path_factory.mktemp("work"), python=python) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Wire]:
+    """A connection to the server."""
+    with server.connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+def session(client: Wire) -> Iterator[Session]:
+    """A session of that connection."""
+    opened = client.open()
+    yield opened
+    opened.ask("close_session")

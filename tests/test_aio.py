@@ -20,12 +20,6 @@ from tooling import ALIASES, CALLS, SURFACE, gate, using
 from wire import PATIENCE, Server, gone
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("work")) as running:
-        yield running
-
-
 @pytest.fixture
 def client(server: Server) -> Iterator[ContainerClient]:
     """A client of the server, and in use."""

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
+from cells import run
 from docker_kernel import runtime
-from docker_kernel.backends import Endpoint, local, make_backend
+from docker_kernel.backends import local, make_backend
 from docker_kernel.backends.local import LocalBackend, allowed_environment
-from docker_kernel.client import Client
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
 from docker_kernel.errors import SettingError, StartCancelled, StartError, StartTimeout
-from docker_kernel_server.messages import Execute, OpenSession
 
 
 @pytest.fixture
@@ -39,19 +36,6 @@ def make(tmp_path: Path) -> Iterator[Callable[..., LocalBackend]]:
     yield new
     for backend in made:
         backend.stop()
-
-
-def run(endpoint: Endpoint, code: str) -> Any:
-    """The value of `found` (JSON) after the code has run in a session of the server."""
-    client = Client.connect(endpoint, Deadline(10))
-    try:
-        client.ask(OpenSession(client.new_id(), "test"), 30)
-        asked = Execute(client.new_id(), "test", code, user_expressions={"found": "found"})
-        done = client.ask(asked, 30)
-    finally:
-        client.close()
-    assert done["status"] == "ok", done
-    return ast.literal_eval(done["user_expressions"]["found"]["data"]["text/plain"])
 
 
 def test_it_runs_code_here_and_says_so_loudly(

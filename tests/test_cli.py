@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -19,12 +18,6 @@ from docker_kernel.kernelspec import kernel_argv
 from docker_kernel_server import __version__
 from system import wait_until
 from wire import Server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("work")) as running:
-        yield running
 
 
 @pytest.fixture

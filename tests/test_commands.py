@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from wire import PATIENCE, Raw, Server, Wire, gone, stalled
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("work")) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[Wire]:
-    with server.connect() as connected:
-        yield connected
-
 
 # ---- how they end
 

@@ -25,12 +25,6 @@ from tooling import CALLS, LOGGER, SURFACE, names, unreachable, using
 from wire import PATIENCE, Server, gone
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("work")) as running:
-        yield running
-
-
 @pytest.fixture
 def client(server: Server) -> Iterator[ContainerClient]:
     """A client of the server, and in use."""

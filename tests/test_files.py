@@ -30,12 +30,6 @@ def connect(port: int) -> Client:
     return Client.connect(Endpoint("127.0.0.1", port, None), Deadline(5))
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("work")) as running:
-        yield running
-
-
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
     connected = connect(server.port)

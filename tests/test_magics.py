@@ -17,12 +17,6 @@ from kernels import PATIENCE, Cell, Kernel, Message, OrdinaryKernel
 from wire import Server
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("work")) as running:
-        yield running
-
-
 def environment(server: Server) -> dict[str, str]:
     return {"DOCKER_KERNEL_MODE": "attached", "DOCKER_KERNEL_PORT": str(server.port)}
 

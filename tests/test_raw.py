@@ -247,12 +247,6 @@ def test_a_session_needs_a_newer_server(folder: Path) -> None:
 # ---- this client's raw commands on this server
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("work")) as running:
-        yield running
-
-
 def run(server: Server, text: str, **keys: Any) -> Done:
     return RawClient("127.0.0.1", server.port, 10).run(Command(text, **keys))
 

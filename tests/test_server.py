@@ -32,12 +32,6 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104  (what the server must refuse is asked of i
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("work")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a secret."""
     with Server(tmp_path_factory.mktemp("work"), secret=SECRET) as running:

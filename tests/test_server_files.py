@@ -10,7 +10,6 @@ import resource
 import socket
 import stat
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +26,6 @@ from system import wait_until
 from wire import Answer, Json, Server, Wire
 
 NOBODY = 65534
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("work")) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[Wire]:
-    with server.connect() as connected:
-        yield connected
 
 
 def digest(data: bytes) -> str:

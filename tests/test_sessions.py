@@ -6,7 +6,6 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,25 +14,6 @@ from docker_kernel_server.messages import Final, OpenSession
 from docker_kernel_server.session import Sink
 from docker_kernel_server.sessions import Sessions
 from wire import PATIENCE, Server, Session, Wire, gone, stalled
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("work")) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[Wire]:
-    with server.connect() as connected:
-        yield connected
-
-
-@pytest.fixture
-def session(client: Wire) -> Iterator[Session]:
-    opened = client.open()
-    yield opened
-    opened.ask("close_session")
 
 
 def pid_of(session: Session) -> int:

@@ -31,12 +31,6 @@ from wire import PATIENCE, Server, gone, stalled
 NASTY = "a'b\"c`d`$e${HOME}$(f)\\g\\n%h!i\tj\r\nk\n\nl 'é🐍€ \u2028 \x0c ;&|<>*?[~#"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("work")) as running:
-        yield running
-
-
 @pytest.fixture
 def client(server: Server) -> Iterator[ContainerClient]:
     """A client of the server, and in use."""

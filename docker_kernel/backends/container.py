@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
@@ -17,7 +16,6 @@ from ..deadline import Deadline
 from ..errors import (
     DockerKernelError,
     EngineRefused,
-    StartCancelled,
 )
 from . import Endpoint, Progress, workspace
 from .creation import Plan, creation, own_workplace, published
@@ -27,11 +25,11 @@ from .labels import unique_name
 from .logtail import MAX_LINES, LogTail
 from .probing import probe
 from .refusals import ended_early, no_network_yet, remedies
+from .stoppable import STOP_SECONDS, Stoppable
 from .throwaway import remove_container, sweep
 from .volumes import ensure_volumes
 from .workspace import WORKPLACE
 
-STOP_SECONDS = 3.0
 EXIT_SECONDS = 2.0
 """How long to wait for the engine to tell why a container ended."""
 DYING_SECONDS = 0.2
@@ -50,57 +48,17 @@ class _Running:
     endpoint: Endpoint | None = None
 
 
-class DockerBackend:
+class DockerBackend(Stoppable):
     """Starts one container and removes it; see `Backend`."""
 
     def __init__(self, settings: Settings, handover: Mapping[str, str] | None = None) -> None:
+        super().__init__()
         self.notices: list[str] = []
         self._settings = settings
         self._handover = handover
         self._engine: Engine | None = None
         self._running: _Running | None = None
         self._folder: Path | None = None
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-
-    def start(self, deadline: Deadline, progress: Progress) -> Endpoint:
-        """Start a container, or take over the one of the handover, and wait until its server
-        listens.
-
-        Raises EngineError, ImageError, StartError, SettingError, and leaves no container then.
-        """
-        with self._lock:
-            self._discard()
-            self.notices.clear()
-
-            def show(text: str) -> None:
-                self._check_stopping()  # a pull is one step, and a long one
-                progress(text)
-
-            try:
-                with remedies(self._settings):
-                    return self._start(deadline, show)
-            except BaseException:
-                self._discard()
-                self._stopping.clear()
-                raise
-
-    def stop(self) -> None:
-        """Remove the container within 3 s, also in the middle of a start. Never raises."""
-        self._stopping.set()
-        if not self._lock.acquire(blocking=False):
-            # A start goes on. It looks at the event between its steps, and removes what it has
-            # made; where it waits for the server, this ends its wait.
-            engine, running = self._engine, self._running
-            if engine is not None and running is not None and running.tail is not None:
-                remove_container(engine, running.name, STOP_SECONDS)
-            if not self._lock.acquire(timeout=STOP_SECONDS):
-                return
-        try:
-            self._discard()
-            self._stopping.clear()
-        finally:
-            self._lock.release()
 
     def describe(self) -> str:
         """One line: image, limits, workspace."""
@@ -150,6 +108,20 @@ class DockerBackend:
     # -- the start, step by step
 
     def _start(self, deadline: Deadline, progress: Progress) -> Endpoint:
+        """See `Stoppable`. Takes over the container of the handover where it runs.
+
+        Raises EngineError, ImageError, StartError, SettingError.
+        """
+        self.notices.clear()
+
+        def show(text: str) -> None:
+            self._check_stopping()  # a pull is one step, and a long one
+            progress(text)
+
+        with remedies(self._settings):
+            return self._open(deadline, show)
+
+    def _open(self, deadline: Deadline, progress: Progress) -> Endpoint:
         if self._settings.network == "none":
             raise no_network_yet()
         engine = self._engine = Engine(os.environ, deadline)
@@ -208,10 +180,6 @@ class DockerBackend:
         self._check_stopping()
         return running.endpoint
 
-    def _check_stopping(self) -> None:
-        if self._stopping.is_set():
-            raise StartCancelled
-
     def _take_over(
         self, engine: Engine, handover: Mapping[str, str], deadline: Deadline
     ) -> Endpoint | None:
@@ -241,7 +209,12 @@ class DockerBackend:
 
     # -- the end
 
-    def _discard(self) -> None:
+    def _hurry(self) -> None:
+        engine, running = self._engine, self._running
+        if engine is not None and running is not None and running.tail is not None:
+            remove_container(engine, running.name, STOP_SECONDS)
+
+    def _end(self) -> None:
         self._discard_container()
         if self._engine is not None:
             self._engine.close()
@@ -271,8 +244,7 @@ class DockerBackend:
         if running.tail is None:
             return why
         running.tail.wait_ended(EXIT_SECONDS)
-        last = running.tail.last()
-        return f"{why}; its last lines were: {last}" if last else why
+        return running.tail.explain(why)
 
 
 # -- parts

@@ -80,8 +80,7 @@ class JoinedBackend:
         with suppress(DockerKernelError):
             if self._engine is not None:
                 _inspect(self._engine, self._name, Deadline(LOOK_SECONDS))
-        last = tail.last()
-        return f"{why}; its last lines were: {last}" if last else why
+        return tail.explain(why)
 
     def log(self) -> str:
         """The last lines that the server has printed."""

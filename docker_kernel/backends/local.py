@@ -8,7 +8,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,12 +18,12 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 from .. import runtime
 from ..config import Settings
 from ..deadline import Deadline
-from ..errors import StartCancelled, StartError
+from ..errors import StartError
 from . import Endpoint, Progress
 from .logtail import MAX_LINES, LogTail
+from .stoppable import Stoppable
 
 GRACE_SECONDS = 1.0
-STOP_SECONDS = 3.0
 _PASSED_ON = frozenset(
     [
         "HOME",
@@ -47,44 +46,15 @@ _WARNING = (
 )
 
 
-class LocalBackend:
+class LocalBackend(Stoppable):
     """Starts the server as a process of its own; see `Backend`."""
 
     def __init__(self, settings: Settings) -> None:
+        super().__init__()
         self.notices: list[str] = []
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._tail: LogTail | None = None
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-
-    def start(self, deadline: Deadline, progress: Progress) -> Endpoint:
-        """Start the server and wait until it listens. Raises StartError, SettingError."""
-        with self._lock:
-            self._end()
-            self.notices[:] = [_WARNING]
-            progress("starting a server on this machine, without a container")
-            try:
-                return self._start(deadline)
-            except BaseException:
-                self._end()
-                self._stopping.clear()
-                raise
-
-    def stop(self) -> None:
-        """End the server and all that it started. Never raises."""
-        self._stopping.set()
-        if not self._lock.acquire(blocking=False):
-            # A start goes on, and may be waiting for the server: this ends its wait.
-            if (process := self._process) is not None:
-                process.kill()
-            if not self._lock.acquire(timeout=STOP_SECONDS):
-                return
-        try:
-            self._end()
-            self._stopping.clear()
-        finally:
-            self._lock.release()
 
     def describe(self) -> str:
         """One line for the banner."""
@@ -96,9 +66,7 @@ class LocalBackend:
         if process is None or tail is None or process.poll() is None:
             return ""
         tail.wait_ended(GRACE_SECONDS)
-        last = tail.last()
-        how = _how_ended(process.returncode)
-        return f"{how}; its last lines were: {last}" if last else how
+        return tail.explain(_how_ended(process.returncode))
 
     def log(self) -> str:
         """The last lines that the server has printed."""
@@ -108,7 +76,9 @@ class LocalBackend:
         """None: its output goes to this process, and a start takes a moment only."""
         return None
 
-    def _start(self, deadline: Deadline) -> Endpoint:
+    def _start(self, deadline: Deadline, progress: Progress) -> Endpoint:
+        self.notices[:] = [_WARNING]
+        progress("starting a server on this machine, without a container")
         if sys.platform == "win32":
             raise StartError(
                 "local mode doesn't work on Windows",
@@ -139,9 +109,9 @@ class LocalBackend:
             )
         return Endpoint("127.0.0.1", address[1], secret)
 
-    def _check_stopping(self) -> None:
-        if self._stopping.is_set():
-            raise StartCancelled
+    def _hurry(self) -> None:
+        if (process := self._process) is not None:
+            process.kill()
 
     def _environment(self) -> dict[str, str]:
         return {**allowed_environment(os.environ), **self._settings.env}

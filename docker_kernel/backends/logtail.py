@@ -53,6 +53,11 @@ class LogTail:
         with self._changed:
             return self._text(lines)
 
+    def explain(self, why: str) -> str:
+        """Why the server has ended, with its last lines where there were any."""
+        last = self.last()
+        return f"{why}; its last lines were: {last}" if last else why
+
     def _text(self, lines: int) -> str:
         kept = [*self._lines, self._partial] if self._partial else list(self._lines)
         return "\n".join(kept[-lines:])

@@ -21,10 +21,10 @@ import psutil
 import pytest
 from docker.errors import NotFound
 
+from cells import run
 from docker_kernel import runtime
 from docker_kernel.backends import Endpoint, make_backend
 from docker_kernel.backends.container import DockerBackend
-from docker_kernel.client import Client
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
 from docker_kernel.errors import (
@@ -37,7 +37,6 @@ from docker_kernel.errors import (
     StartCancelled,
     StartTimeout,
 )
-from docker_kernel_server.messages import Execute, OpenSession
 from engine import Engine
 from system import wait_until
 
@@ -107,19 +106,6 @@ def in_container(client: docker.DockerClient, backend: DockerBackend, command: s
     _, output = client.containers.get(note["container"]).exec_run(["sh", "-c", command])
     assert isinstance(output, bytes)
     return output.decode().strip()
-
-
-def run(endpoint: Endpoint, code: str) -> Any:
-    """The value of `found` (JSON) after the code has run in a session of the server."""
-    client = Client.connect(endpoint, Deadline(10))
-    try:
-        client.ask(OpenSession(client.new_id(), "test"), 60)
-        asked = Execute(client.new_id(), "test", code, user_expressions={"found": "found"})
-        done = client.ask(asked, 60)
-    finally:
-        client.close()
-    assert done["status"] == "ok", done
-    return ast.literal_eval(done["user_expressions"]["found"]["data"]["text/plain"])
 
 
 # -- a good start
