@@ -186,6 +186,13 @@ def nopython_image(docker_client: docker.DockerClient) -> str:
 
 
 @pytest.fixture(scope="session")
+def notebook_image(docker_client: docker.DockerClient) -> str:
+    """An image with widgets, matplotlib, pandas and progress bars, from PyPI."""
+    with or_give_up():
+        return images.notebook_image(docker_client)
+
+
+@pytest.fixture(scope="session")
 def pip_access() -> PipAccess:
     """Mounts and environment with which pip works in a container as it does here."""
     return find_pip_access()

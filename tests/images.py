@@ -1,10 +1,11 @@
 """Images for the tests and the demo, made from Debian's packages without an image registry.
 
-    python tests/images.py base | old | ipython | nopython
+    python tests/images.py base | old | ipython | nopython | notebook
 
 `base` has the Python version that runs this script, `old` has 3.9, `ipython` has an IPython of its
-own, `nopython` has a shell and no Python. Prints the image's name. The file systems are kept as tar
-files in the user's cache folder, so that a second run takes seconds.
+own, `nopython` has a shell and no Python, and `notebook` is `base` with libraries from PyPI. Prints
+the image's name. The file systems are kept as tar files in the user's cache folder, so that a
+second run takes seconds.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 from docker.errors import DockerException, ImageNotFound
 from platformdirs import user_cache_path
 
 from engine import using
+from pip_access import pip_access
 from system import (
     CannotError,
     apt_install,
@@ -39,6 +42,16 @@ if sys.platform != "win32":
     import fcntl
 
 KINDS = ("base", "old", "ipython", "nopython")
+NOTEBOOK = "notebook"
+LIBRARIES = ("matplotlib", "nest_asyncio", "pandas", "rich", "tqdm")
+# The others that ipywidgets asks for come with IPython, which is lent to the image.
+WIDGETS = ("ipywidgets>=8,<9", "jupyterlab_widgets", "widgetsnbextension")
+PIP_INSTALL = "python3 -m pip install --quiet --no-compile --root-user-action=ignore"
+INSTALL = f"""
+export PIP_BREAK_SYSTEM_PACKAGES=1
+{PIP_INSTALL} --no-deps {shlex.join(WIDGETS)}
+{PIP_INSTALL} {shlex.join(LIBRARIES)}
+"""
 DEBIAN_WITH = {(3, 9): "bullseye", (3, 11): "bookworm", (3, 13): "trixie"}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -148,6 +161,45 @@ def image(kind: str, client: docker.DockerClient) -> str:
     return name
 
 
+def notebook_image(client: docker.DockerClient) -> str:
+    """The name of an image with what people use in notebooks. Raises CannotError."""
+    base = image("base", client)
+    made = Recipe(NOTEBOOK, f"{INSTALL}# {base}\n", "python3")
+    name = f"docker-kernel-test/{NOTEBOOK}:{made.tag}"
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        cache = user_cache_path("docker-kernel-test")
+        file = cache / f"{made.name}-{made.tag}.tar"
+        with locked(cache / f"{made.name}.lock"):
+            if not file.exists():
+                say(f"image: installing {', '.join(LIBRARIES)} and widgets")
+                install_into(client, base, made.script, file)
+        import_image(client, name, file, made.command)
+    return name
+
+
+def install_into(client: docker.DockerClient, base: str, script: str, file: Path) -> None:
+    """Run a script in a container, and keep its file system. Raises CannotError."""
+    access = pip_access()
+    container = client.containers.create(
+        base, ["sh", "-eu", "-c", script], environment=access.env, volumes=access.binds()
+    )
+    try:
+        container.start()
+        if container.wait()["StatusCode"] != 0:
+            words = container.logs().decode(errors="replace").splitlines()[-1:]
+            raise CannotError(f"pip in a container failed: {' '.join(words)}")
+        # Not as a layer: the image would remember the mounts.
+        partial = file.with_suffix(".partial")
+        with partial.open("wb") as out:
+            chunks: Any = container.export(chunk_size=1 << 20)
+            out.writelines(chunks)
+        partial.replace(file)
+    finally:
+        container.remove(force=True)
+
+
 def import_image(client: docker.DockerClient, name: str, file: Path, command: str) -> None:
     """Make an image of a tar file. Raises CannotError with the engine's words."""
     repository, tag = name.split(":")
@@ -208,12 +260,15 @@ def locked(file: Path) -> Iterator[None]:
 
 def main(arguments: list[str]) -> int:
     """The script; returns its exit code."""
-    if len(arguments) != 1 or arguments[0] not in KINDS:
+    if len(arguments) != 1 or arguments[0] not in (*KINDS, NOTEBOOK):
         say(__doc__ or "")
         return 2
     try:
         with using() as engine, contextlib.closing(engine.client()) as client:
-            print(image(arguments[0], client))
+            if arguments[0] == NOTEBOOK:
+                print(notebook_image(client))
+            else:
+                print(image(arguments[0], client))
     except CannotError as exc:
         say(f"image: {exc}")
         return 1

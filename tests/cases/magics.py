@@ -44,10 +44,9 @@ MAGICS = [
     case("%store", "kept = 5\n%store kept"),
     case("%autosave", "%autosave 30"),
     case("%clear", "%clear"),
-    # What %subshell shows are ipykernel's threads.
     case("the magics", """
         magics = get_ipython().magics_manager.magics
-        sorted({*magics['line']} - {'subshell'}), sorted(magics['cell'])
+        sorted(magics['line']), sorted(magics['cell'])
         """),
 ]  # fmt: skip
 
@@ -64,6 +63,7 @@ PAYLOADS = [
     case("%less of Python", "%less script.py"),
     case("%more", "%more written.txt"),
     case("%edit", "%edit written.txt"),
+    case("%edit at a line", "%ed -n 3 script.py"),
     case("set_next_input", "get_ipython().set_next_input('next')"),
     case("set_next_input, replacing", "get_ipython().set_next_input('next', replace=True)"),
     case("a payload of a cell that fails", "get_ipython().set_next_input('n')\n1 / 0"),
