@@ -19,6 +19,9 @@ REPLACED = [
     (re.compile(r"\b0x[0-9a-f]{6,}\b"), "ADDRESS"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"), "DATE"),
     (re.compile(r"\bThread-\d+"), "Thread-N"),
+    # The name of a cell's code.
+    (re.compile(r"/tmp/ipykernel_\d+/\d+\.py|(/[\w.+-]+)*<ipython-input-\d+-[0-9a-f]+>"), "CELL"),
+    (re.compile(r"\b\d+\.py(?=, line \d+\)$)"), "CELL"),
     (re.compile(r"(CPU times|Wall time): .*"), r"\1"),
     # Where each has IPython, and Python its own library, of which the two have two versions.
     (re.compile(r"~?(/[\w.+-]+)+/site-packages(?=/)|/opt/docker-kernel/lib(?=/)"), "PACKAGES"),

@@ -14,21 +14,20 @@ from frontend import Frontend, Message
 
 Step = Callable[[Frontend], None]
 
-SETUP = [
-    # ipykernel's own compiler names each cell after a file that isn't there, and some versions of
-    # IPython then show a traceback without its context.
-    """
-from IPython.core.compilerop import CachingCompiler
-get_ipython().compile = CachingCompiler()
-""",
-    """
+SETUP = """
 import asyncio, os, subprocess, sys, threading, time
+from IPython.core.compilerop import CachingCompiler
+
+# ipykernel names a cell after a file that isn't there, and some versions of IPython then show a
+# traceback without its colours and context. Ours doesn't: so let ipykernel do better too.
+if type(get_ipython().compile).__module__ == "ipykernel.compiler":
+    get_ipython().compile = CachingCompiler()
+
 def soon():
     # A cell says that it's on its way.
     threading.Timer(0.05, print, ["up"]).start()
-""",
-]
-"""Cells that run in both kernels before all cases."""
+"""
+"""A cell that runs in both kernels before all cases."""
 
 
 @dataclass(frozen=True)

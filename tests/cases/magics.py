@@ -43,6 +43,7 @@ MAGICS = [
     case("%rerun", "a_value = 7", "%rerun"),
     case("%store", "kept = 5\n%store kept"),
     case("%autosave", "%autosave 30"),
+    case("%autosave of no number", "%autosave x"),
     case("%clear", "%clear"),
     case("the magics", """
         magics = get_ipython().magics_manager.magics
@@ -61,6 +62,7 @@ PAYLOADS = [
     case("%recall", "%recall 1"),
     case("%less", "%less written.txt"),
     case("%less of Python", "%less script.py"),
+    case("%less of nothing", "%less"),
     case("%more", "%more written.txt"),
     case("%edit", "%edit written.txt"),
     case("%edit at a line", "%ed -n 3 script.py"),

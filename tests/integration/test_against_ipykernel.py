@@ -97,8 +97,7 @@ class Pair:
         """Wait for the kernels, and run in them what the cases rely on."""
         for client in (self.reference, self.kernel.client):
             client.wait_for_ready(timeout=PATIENCE)
-            for code in SETUP:
-                client.execute_interactive(code, timeout=PATIENCE)
+            client.execute_interactive(SETUP, timeout=PATIENCE)
         self.theirs = Frontend(self.reference, self._folders[0])
         self.ours = Frontend(self.kernel.client, self._folders[1])
 
