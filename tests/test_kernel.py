@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -354,6 +354,56 @@ def test_comms_carry_binary_buffers_both_ways(kernel: Kernel) -> None:
     assert [bytes(buffer) for buffer in said["buffers"]] == [b"\0\xff\n"]
     send_comm(kernel, "comm_close", {"comm_id": "c1", "data": {}})
     assert kernel.ask("comm_info", "echo")["comms"] == {}
+
+
+@pytest.mark.parametrize("waits", ["time.sleep(0.01)", "await asyncio.sleep(0.01)"])
+def test_a_comm_message_beside_a_cell_is_told_to_be_done(kernel: Kernel, waits: str) -> None:
+    """K7: a widget sends no second change before the kernel is idle after the first one."""
+    kernel.run(
+        "import asyncio, os, time\n"
+        "def opened(comm, message): pass\n"
+        "get_ipython().kernel.comm_manager.register_target('beside', opened)"
+    )
+    flag = kernel.folder / f"comm, go on, {waits}"
+    client = kernel.client
+
+    def state(wanted: str, request: str) -> Callable[[Message], bool]:
+        return lambda message: (
+            message["content"].get("execution_state") == wanted
+            and message["parent_header"]["msg_id"] == request
+        )
+
+    cell = client.execute(f"while not os.path.exists({str(flag)!r}): {waits}")
+    kernel.next_output(state("busy", cell))
+    content = {"comm_id": f"beside, {waits}", "target_name": "beside", "data": {}}
+    message = client.session.msg("comm_open", content)
+    client.shell_channel.send(message)
+    kernel.next_output(state("busy", message["header"]["msg_id"]))
+    if "await" not in waits:  # a cell that awaits lets it through
+        flag.touch()
+    kernel.next_output(state("idle", message["header"]["msg_id"]))
+    flag.touch()
+    reply = client.get_shell_msg(timeout=30)
+    assert (reply["parent_header"]["msg_id"], reply["content"]["status"]) == (cell, "ok")
+    assert kernel.run("'alive'").result == "'alive'"
+
+
+def test_the_kernel_is_busy_again_after_a_comm_message_beside_a_cell(kernel: Kernel) -> None:
+    """What a frontend shows is the last that was said, whatever it was said of."""
+    flag = kernel.folder / "busy again, go on"
+    client = kernel.client
+    cell = client.execute(
+        f"import asyncio, os\nwhile not os.path.exists({str(flag)!r}): await asyncio.sleep(0.01)"
+    )
+    kernel.next_output(lambda message: message["msg_type"] == "execute_input")
+    client.shell_channel.send(client.session.msg("comm_close", {"comm_id": "none", "data": {}}))
+    kernel.next_output(lambda message: is_idle(message, "comm_close"))
+    again = kernel.next_output(lambda message: message["msg_type"] == "status")
+    flag.touch()
+    assert again["content"]["execution_state"] == "busy"
+    assert again["parent_header"]["msg_id"] == cell
+    client.get_shell_msg(timeout=30)
+    assert kernel.run("'alive'").result == "'alive'"
 
 
 def send_comm(
