@@ -24,7 +24,7 @@ def check_alike(one: Any, other: Any) -> None:
     elif isinstance(one, dict):
         check_alike(list(one.items()), list(other.items()))
     elif isinstance(one, (set, frozenset)):
-        check_alike(sorted(one, key=repr), sorted(other, key=repr))
+        check_alike(sorted(one, key=form), sorted(other, key=form))
     elif isinstance(one, slice):
         check_alike([one.start, one.stop, one.step], [other.start, other.stop, other.step])
     elif isinstance(one, (np.ndarray, np.generic)):
@@ -36,6 +36,15 @@ def check_alike(one: Any, other: Any) -> None:
         # differs from itself.
         assert repr(one) == repr(other)
         assert isinstance(one, Decimal) or one == other
+
+
+def form(value: Any) -> str:
+    """A text of a set's element; the repr of a set has no order of its own."""
+    if isinstance(value, frozenset):
+        return f"frozenset{sorted(map(form, value))}"
+    if isinstance(value, tuple):
+        return f"tuple{[form(item) for item in value]}"
+    return f"{type(value).__name__} {value!r}"
 
 
 def check_arrays_alike(one: Any, other: Any) -> None:
