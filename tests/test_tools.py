@@ -440,11 +440,14 @@ class TestOutput:
             call = pool.submit(
                 tools.run_shell_command, "echo $$; exec seq 5000000", stream_output=slow
             )
-            assert first.wait(PATIENCE)
-            stalled(pids[0])
-            assert tools.run_shell_command("echo other")["stdout"] == "other\n"
-            assert not call.done()
-            free.set()
+            try:
+                assert first.wait(PATIENCE)
+                stalled(pids[0])
+                assert alive(pids[0])
+                assert tools.run_shell_command("echo other")["stdout"] == "other\n"
+                assert not call.done()
+            finally:
+                free.set()
             result = call.result()
         assert result["success"]
         assert result["stdout"].endswith("\n5000000\n")
