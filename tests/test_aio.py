@@ -119,6 +119,28 @@ class TestCancelling:
         asyncio.run(cancel())
         assert gone(server, "sleep 4321")
 
+    def test_a_command_may_clean_up(self, tmp_path: Path) -> None:
+        """It gets Ctrl-C, and its end is waited for."""
+        cleaned = tmp_path / "cleaned"
+        command = (
+            f"trap 'sleep 0.1; touch {cleaned}; exit' INT; echo on; while :; do sleep 0.05; done"
+        )
+
+        async def cancel() -> None:
+            loop, begun = asyncio.get_running_loop(), asyncio.Event()
+            call = asyncio.ensure_future(
+                aio.run_shell_command(
+                    command, stream_output=lambda *_: loop.call_soon_threadsafe(begun.set)
+                )
+            )
+            await begun.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert cleaned.exists()
+
+        asyncio.run(cancel())
+
     def test_waiting_for_so_long(self, server: Server) -> None:
         async def wait() -> None:
             await asyncio.wait_for(aio.run_python_code("import time; time.sleep(4321)"), 1)
