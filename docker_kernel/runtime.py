@@ -1,9 +1,9 @@
 """What is lent to an image: the server, and the IPython of this machine as pure Python.
 
-Each of the two goes into a volume of its own, named after a digest of its contents: so a volume
-that was filled once serves every kernel that needs the same, and a change of the server costs no
-new copy of IPython. Reading all of IPython takes half a second; so its digest is kept in the cache,
-and looked at again only where an installation has changed.
+Each of the two goes into a volume of its own, named after a digest of its contents and the image:
+so a volume that was filled once serves every kernel of that image, and a change of the server costs
+no new copy of IPython. Reading all of IPython takes half a second; so its digest is kept in the
+cache, and looked at again only where an installation has changed.
 """
 
 from __future__ import annotations
@@ -65,9 +65,12 @@ class Part:
     digest: str
     """The SHA-256 of its contents, in hex."""
 
-    def volume_name(self, cache_tag: str, version: str) -> str:
-        """The volume with this, compiled by a Python of this cache tag and version."""
-        text = f"{self.name} {self.digest} {cache_tag} {version}"
+    def volume_name(self, image_id: str, cache_tag: str, version: str) -> str:
+        """The volume with this, filled and compiled by the Python of this image.
+
+        The image is in it: what one image's Python has written, no other image runs.
+        """
+        text = f"{self.name} {self.digest} {image_id} {cache_tag} {version}"
         return VOLUME_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def archive(self) -> bytes:

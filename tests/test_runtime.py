@@ -128,15 +128,16 @@ def test_a_changed_server_gets_another_volume_and_the_packages_keep_theirs(
         runtime.parts()
 
 
-def test_volume_names_tell_pythons_apart() -> None:
+def test_volume_names_tell_images_and_pythons_apart() -> None:
     packages = part(runtime.PACKAGES)
     found = {
-        packages.volume_name("cpython-311", "3.11.2"),
-        packages.volume_name("cpython-311", "3.11.3"),
-        packages.volume_name("cpython-312", "3.12.0"),
-        part(runtime.SERVER).volume_name("cpython-311", "3.11.2"),
+        packages.volume_name("sha256:1", "cpython-311", "3.11.2"),
+        packages.volume_name("sha256:2", "cpython-311", "3.11.2"),
+        packages.volume_name("sha256:1", "cpython-311", "3.11.3"),
+        packages.volume_name("sha256:1", "cpython-312", "3.12.0"),
+        part(runtime.SERVER).volume_name("sha256:1", "cpython-311", "3.11.2"),
     }
-    assert len(found) == 4
+    assert len(found) == 5
     assert all(name.startswith("docker-kernel-runtime-") for name in found)
 
 

@@ -98,7 +98,7 @@ class JoinedBackend:
             return _run(engine, self._name, [program, *arguments], deadline)
 
         python = find_python(run, f"the container {self._name}")
-        folder = self._bring(engine, python, deadline, progress)
+        folder = self._bring(engine, str(found["Image"]), python, deadline, progress)
         progress(f"starting the server in the container {self._name}")
         secret = secrets.token_hex(32).encode("ascii")
         command = [
@@ -120,11 +120,16 @@ class JoinedBackend:
         return Endpoint(address, listening[1], secret)
 
     def _bring(
-        self, engine: Engine, python: ImagePython, deadline: Deadline, progress: Progress
+        self,
+        engine: Engine,
+        image_id: str,
+        python: ImagePython,
+        deadline: Deadline,
+        progress: Progress,
     ) -> str:
         """The folder with the server and what is lent; made and compiled where it isn't there."""
         parts = runtime.parts()
-        names = [part.volume_name(python.cache_tag, python.version) for part in parts]
+        names = [part.volume_name(image_id, python.cache_tag, python.version) for part in parts]
         digest = hashlib.sha256(" ".join(names).encode()).hexdigest()[:16]
         folder = f"/tmp/docker-kernel-{digest}"  # noqa: S108 - in the container
         targets = {part.name: part.target.replace(runtime.TARGET, folder, 1) for part in parts}

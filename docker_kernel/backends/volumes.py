@@ -1,20 +1,28 @@
-"""The runtime volumes: what is lent to an image, unpacked and compiled once for its Python."""
+"""The runtime volumes: what is lent to an image, unpacked and compiled once by its own Python.
+
+Each image has its own. The image's Python fills them, and an image that means harm could write what
+it likes; no other image ever runs that.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import tarfile
+from contextlib import suppress
 from typing import Any
 
 from .. import runtime
 from ..deadline import Deadline
-from ..errors import EngineRefused, StartError
+from ..errors import DockerKernelError, EngineRefused, StartError
 from . import Progress
 from .docker import Engine
-from .labels import labels
+from .labels import PREFIX, labels
 from .probing import ImagePython
-from .throwaway import run_once
+from .throwaway import SWEEP_SECONDS, run_once
+
+KIND = "runtime"
+IMAGE_LABEL = f"{PREFIX}image"
 
 _FILL_FOLDER = "docker-kernel-fill"
 _FILLED = 0
@@ -32,12 +40,14 @@ def ensure_volumes(
         parts = runtime.parts()
     mounts = []
     for part in parts:
-        name = part.volume_name(python.cache_tag, python.version)
+        name = part.volume_name(image_id, python.cache_tag, python.version)
+        mount = _mount(name, part, image_id)
         if not _known_complete(engine, name, deadline):
             progress(f"preparing the {part.name} for Python {python.version} (only this once)")
-            _fill(engine, part, name, image_id, python, deadline)
+            _fill(engine, part, mount, image_id, python, deadline)
             _note_complete(engine, name, deadline)
-        mounts.append(_mount(name, part, read_only=True))
+            _sweep(engine)
+        mounts.append({**mount, "ReadOnly": True})
     return mounts
 
 
@@ -76,7 +86,7 @@ def _created(engine: Engine, name: str, deadline: Deadline) -> str:
 def _fill(
     engine: Engine,
     part: runtime.Part,
-    name: str,
+    mount: dict[str, Any],
     image_id: str,
     python: ImagePython,
     deadline: Deadline,
@@ -93,27 +103,42 @@ def _fill(
         deadline,
         user="0:0",
         kind="fill",
-        mounts=[_mount(name, part, read_only=False)],
+        mounts=[mount],
         contents=contents,
     )
     if status not in (_FILLED, _ALREADY_COMPLETE):
         raise StartError(
             "the runtime volume could not be filled",
             f"the filling ended with status {status}: {output[-600:]}",
-            f"see that the engine's disk has room: docker system df; then docker volume rm {name}",
+            "see that the engine's disk has room: docker system df; then docker volume rm "
+            + mount["Source"],
         )
 
 
-def _mount(name: str, part: runtime.Part, read_only: bool) -> dict[str, Any]:
+def _mount(name: str, part: runtime.Part, image_id: str) -> dict[str, Any]:
     """The mount, with which the engine makes the volume where there is none yet."""
     return {
         "Type": "volume",
         "Source": name,
         "Target": part.target,
-        "ReadOnly": read_only,
         # What the image has at this place is no part of it.
-        "VolumeOptions": {"NoCopy": True, "Labels": labels("runtime")},
+        "VolumeOptions": {"NoCopy": True, "Labels": {**labels(KIND), IMAGE_LABEL: image_id}},
     }
+
+
+def _sweep(engine: Engine) -> None:
+    """Remove the volumes of images that are gone: an image that is built often leaves many."""
+    deadline = Deadline(SWEEP_SECONDS)
+    with suppress(DockerKernelError):
+        with engine.calling("looking for leftovers", deadline) as api:
+            images = set(api.images(all=True, quiet=True))
+            filters = {"label": [f"{PREFIX}kind={KIND}", IMAGE_LABEL]}
+            found = api.volumes(filters=filters)["Volumes"] or []
+        for volume in found:
+            if volume["Labels"][IMAGE_LABEL] not in images:
+                # The engine refuses where a container still uses it.
+                with suppress(EngineRefused), engine.calling("sweeping", deadline) as api:
+                    api.remove_volume(volume["Name"])
 
 
 def _wrapped(part: runtime.Part) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import re
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -19,6 +21,7 @@ from typing import Any
 import docker
 import psutil
 import pytest
+from docker.errors import ImageNotFound as NoSuchImage
 from docker.errors import NotFound
 
 from cells import run
@@ -644,6 +647,74 @@ def test_a_filling_that_was_cut_short_is_done_again(
     second = make()
     assert run(second.start(Deadline(120), print), "import IPython; found = 1") == 1
     second.stop()
+
+
+TURNCOAT = """#!/bin/sh
+# A Python of an image that means harm: what it fills is not what it was given.
+case "$*" in *docker-kernel-probe*)
+    /usr/bin/python3 "$@" | sed 's,/usr/bin/python3[.0-9]*",/usr/local/bin/python3",'
+    exit
+esac
+/usr/bin/python3 "$@"
+status=$?
+package=/opt/docker-kernel/docker_kernel_server
+case "$*" in *fill.py*)
+    [ -d $package ] && echo 'POISONED = True' >> $package/__init__.py
+    rm -rf $package/__pycache__
+esac
+exit $status
+"""
+
+
+@pytest.fixture
+def hostile_image(image: str, docker_client: docker.DockerClient) -> Iterator[str]:
+    """The usual image, with a python3 first on PATH that writes into what it fills."""
+    name = "docker-kernel-test/hostile"
+    container = docker_client.containers.create(image, ["true"])
+    try:
+        file = tarfile.TarInfo("python3")
+        file.mode, file.size = 0o755, len(TURNCOAT)
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            tar.addfile(file, io.BytesIO(TURNCOAT.encode()))
+        container.put_archive("/usr/local/bin", buffer.getvalue())
+        container.commit(name, "1", changes='ENTRYPOINT ["/usr/local/bin/python3"]')
+    finally:
+        container.remove()
+    yield f"{name}:1"
+    with suppress(NoSuchImage):
+        docker_client.images.remove(f"{name}:1", force=True)
+
+
+@pytest.mark.usefixtures("own_volumes")
+def test_an_image_fills_no_volume_of_another_image(
+    hostile_image: str, make: Make, docker_client: docker.DockerClient, cold: Callable[[], None]
+) -> None:
+    """E7: what one image's Python has written, no other image runs."""
+    cold()
+    look = "import docker_kernel_server as s; found = hasattr(s, 'POISONED')"
+    hostile, good = make(image=hostile_image), make()
+    assert run(hostile.start(Deadline(120), print), look) is True
+    assert run(good.start(Deadline(120), print), look) is False
+    # Its own are there for the next start, as ever.
+    said: list[str] = []
+    again = make()
+    again.start(Deadline(120), said.append)
+    assert not [text for text in said if "preparing" in text]
+    mounts = [inspect(docker_client, item)["Mounts"] for item in (hostile, good, again)]
+    volumes = [{m["Destination"]: m["Name"] for m in found if "Name" in m} for found in mounts]
+    assert volumes[1] == volumes[2]
+    assert not set(volumes[0].values()) & set(volumes[1].values())
+    # Those of an image that is gone go at the next filling.
+    hostile.stop()
+    docker_client.images.remove(hostile_image, force=True)
+    for backend in (good, again):
+        backend.stop()
+    docker_client.volumes.get(volumes[1]["/opt/docker-kernel"]).remove()
+    make().start(Deadline(120), print)
+    there = {volume.name for volume in docker_client.volumes.list()}
+    assert not set(volumes[0].values()) & there
+    assert set(volumes[1].values()) <= there
 
 
 # -- sweeping
