@@ -7,13 +7,13 @@ is; so on this side a subshell is a lock in the same event loop, and the main sh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import uuid
 from typing import Any
 
 import zmq
 from ipykernel.kernelbase import Kernel
-from ipykernel.subshell_manager import UnknownSubshellError
 from jupyter_client.session import Session as JupyterSession
 
 Content = dict[str, Any]
@@ -55,7 +55,7 @@ class SubshellKernel(Kernel):
         subshell_id = parent["content"].get("subshell_id")
         content: Content = {"status": "ok"}
         if self._subshells.pop(subshell_id, None) is None:
-            content = {"status": "error", "evalue": str(UnknownSubshellError(subshell_id))}
+            content = _unknown(subshell_id)
         else:
             self.close_subshell(subshell_id)
         self._jupyter.send(stream, "delete_subshell_reply", content, parent, ident)
@@ -69,44 +69,59 @@ class SubshellKernel(Kernel):
 
     async def shell_main(self, subshell_id: str | None, msg: Frames) -> None:
         """Handle a message of the shell channel, in the main shell or in a subshell."""
-        subshell_id = self._subshell_of(msg)
-        if subshell_id is None:
+        _, frames = self._jupyter.feed_identities(msg, copy=False)
+        header = frames[1].bytes  # type: ignore[union-attr]
+        subshell_id = self._subshell_of(header)
+        # What a cell waits for may come by a comm. (ipykernel lets it through only since 7.4.)
+        awaited = b'"comm_' in header and self._main_asyncio_lock.locked()
+        if subshell_id is None and not awaited:
             await super().shell_main(None, msg)
             return
         # In a context of its own: what a cell of the main shell awaits mustn't see our parent.
         context = contextvars.copy_context()
-        await context.run(asyncio.ensure_future, self._in_subshell(subshell_id, msg))
+        await context.run(asyncio.ensure_future, self._aside(subshell_id, msg))
 
-    def _subshell_of(self, msg: Frames) -> str | None:
-        _, frames = self._jupyter.feed_identities(msg, copy=False)
-        header = frames[1].bytes  # type: ignore[union-attr]
+    def _subshell_of(self, header: bytes) -> str | None:
         # Every message comes through here, and hardly any has this: a look costs less than parsing.
         if b"subshell_id" not in header:
             return None
         found = self._jupyter.unpack(header).get("subshell_id")
         return None if found is None else str(found)
 
-    async def _in_subshell(self, subshell_id: str, msg: Frames) -> None:
+    async def _aside(self, subshell_id: str | None, msg: Frames) -> None:
+        """Handle a message while the main shell may be busy: a subshell's, or a comm's."""
         idents, frames = self._jupyter.feed_identities(msg, copy=False)
         try:
             request = self._jupyter.deserialize(frames, content=True, copy=False)
         except Exception:
             self.log.exception("a message for a subshell can't be read")
             return
-        subshell = self._subshells.get(subshell_id)
-        if subshell is None:
-            self._send_unknown_subshell_reply(idents, request, UnknownSubshellError(subshell_id))
+        subshell = self._subshells.get(subshell_id) if subshell_id is not None else None
+        if subshell is None and subshell_id is not None:
+            self._refuse(idents, request, _unknown(subshell_id))
             return
-        async with subshell.turn:
+        async with subshell.turn if subshell else contextlib.nullcontext():
             self.set_parent(idents, request, channel="shell")  # type: ignore[no-untyped-call]
             self._publish_status("busy", "shell")  # type: ignore[no-untyped-call]
             await self._handle(subshell, idents, request)
             self._publish_status("idle", "shell")  # type: ignore[no-untyped-call]
 
-    async def _handle(self, subshell: Subshell, idents: Any, request: Content) -> None:
+    def _refuse(self, idents: Any, request: Content, content: Content) -> None:
+        """Answer a request that no handler gets. (ipykernel has this only since 7.4.)"""
+        kind = request["header"]["msg_type"]
+        self._publish_status("busy", "shell", parent=request)  # type: ignore[no-untyped-call]
+        if kind.endswith("_request"):
+            answer = kind.removesuffix("_request") + "_reply"
+            metadata = self.finish_metadata(request, self.init_metadata(request), content)  # type: ignore[no-untyped-call]
+            self._jupyter.send(
+                self.shell_stream, answer, content, request, idents, metadata=metadata
+            )
+        self._publish_status("idle", "shell", parent=request)  # type: ignore[no-untyped-call]
+
+    async def _handle(self, subshell: Subshell | None, idents: Any, request: Content) -> None:
         kind = request["header"]["msg_type"]
         handler = self.shell_handlers.get(kind)
-        if kind == "execute_request" and subshell.aborting:
+        if kind == "execute_request" and subshell is not None and subshell.aborting:
             self._send_abort_reply(self.shell_stream, request, idents)  # type: ignore[no-untyped-call]
         elif handler is None:
             self.log.warning("Unknown message type: %r", kind)
@@ -144,3 +159,13 @@ class SubshellKernel(Kernel):
             self._aborting = aborting
         else:
             subshell.aborting = aborting
+
+
+def _unknown(subshell_id: Any) -> Content:
+    """The content of the answer to who names a subshell that isn't there."""
+    return {
+        "status": "error",
+        "ename": "UnknownSubshellError",
+        "evalue": f"Unknown subshell_id {subshell_id!r}",
+        "traceback": [],
+    }

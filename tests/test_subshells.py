@@ -62,6 +62,11 @@ def until_idle(kernel: Kernel, request: str) -> list[tuple[str, str]]:
     return seen
 
 
+def is_text_of(message: Message, request: str) -> bool:
+    """Whether this is text that the request printed. (IPython 8 prints into others, too.)"""
+    return message["msg_type"] == "stream" and message["parent_header"].get("msg_id") == request
+
+
 @pytest.fixture
 def subshell(kernel: Kernel) -> Iterator[str]:
     made = control(kernel, "create_subshell_request")["subshell_id"]
@@ -73,7 +78,7 @@ def subshell(kernel: Kernel) -> Iterator[str]:
 def busy(kernel: Kernel, subshell: str) -> Iterator[str]:
     """A cell that runs in the main shell until its gate is opened."""
     cell = kernel.client.execute(BUSY)
-    kernel.next_output(lambda message: message["msg_type"] == "stream")
+    kernel.next_output(lambda message: is_text_of(message, cell))
     yield cell
     send(kernel, subshell, "execute_request", code="gate.set()", silent=False)
     assert reply_to(kernel, cell)["content"]["status"] == "ok"
@@ -164,7 +169,7 @@ print('waiting')
 await came
 """
     cell = kernel.client.execute(code)
-    kernel.next_output(lambda message: message["msg_type"] == "stream")
+    kernel.next_output(lambda message: is_text_of(message, cell))
     send(kernel, None, "comm_open", comm_id="c9", target_name="answer", data={"n": 5})
     value = kernel.next_output(lambda message: message["msg_type"] == "execute_result")
     assert value["content"]["data"]["text/plain"] == "{'n': 5}"
