@@ -96,7 +96,7 @@ def blob(nodes: Any, *buffers: bytes, lengths: Any = None) -> bytes:
 # ---- there and back
 
 
-@settings(quick, max_examples=1000)
+@settings(quick, max_examples=300)
 @given(st.dictionaries(st.sampled_from(["a", "b", "ü", "_x"]), anything, max_size=3))
 def test_everything_comes_back_as_it_was(value: dict[str, Any]) -> None:
     check_alike(unpack(pack(value)), value)
@@ -384,13 +384,13 @@ nodes = st.recursive(
 )
 
 
-@settings(quick, max_examples=2000)
+@settings(quick, max_examples=800)
 @given(nodes, st.lists(st.binary(max_size=24), max_size=3))
 def test_any_tree_gives_values_or_a_value_error(node: Any, buffers: list[bytes]) -> None:
     read(blob(node, *buffers))
 
 
-@settings(quick, max_examples=500)
+@settings(quick, max_examples=300)
 @given(st.dictionaries(st.just("a"), anything), st.data())
 def test_a_blob_that_is_damaged_gives_values_or_a_value_error(value: Any, data: Any) -> None:
     whole = bytearray(pack(value))
