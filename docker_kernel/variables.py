@@ -18,6 +18,9 @@ from . import files
 from .client import Call, Client
 from .errors import ConnectionLost, RequestRefused, TransferError
 
+MAX_NAMES_CHARS = 200
+"""The most of a container's own names that an error shows."""
+
 NOT_SENT = "the variables were not sent"
 NOT_FETCHED = "the variables were not fetched"
 
@@ -34,8 +37,8 @@ def push(client: Client, session: str, values: Mapping[str, Any]) -> None:
         raise TransferError(
             NOT_SENT, str(exc), "send the data in it, or put a file (docker_kernel.files.put)"
         ) from exc
-    temp = client.ask(wire.Status(client.new_id())).get("temp", "/tmp")  # noqa: S108
-    path = f"{temp}/docker-kernel-{secrets.token_hex(8)}.values"
+    status = client.ask(wire.Status(client.new_id()))
+    path = f"{status['temp']}/docker-kernel-{secrets.token_hex(8)}.values"
     try:
         files.put(client, blob, path)
         # It removes the file as well.
@@ -71,7 +74,8 @@ def pull(client: Client, session: str, names: Sequence[str]) -> dict[str, Any]:
         raise TransferError(NOT_FETCHED, str(exc)) from exc
     if found.keys() != set(wanted):
         # Only what was asked for, as it becomes the caller's variables.
-        raise TransferError(NOT_FETCHED, f"the container sent {', '.join(found) or 'none'}")
+        sent = ", ".join(found)[:MAX_NAMES_CHARS] or "none"
+        raise TransferError(NOT_FETCHED, f"the container sent {sent}", "try again")
     return {name: found[name] for name in wanted}
 
 

@@ -468,6 +468,9 @@ HUGE = 10**12
         (["pytz", "../x"], [], "time zone"),
         (["path", "Path", "x"], [], "Path"),
         (["path", "Popen", "x"], [], "Popen"),
+        (["path", "x" * 10**6, "x"], [], "xxxxx"),
+        (["x" * 10**6], [], "xxxxx"),
+        ([["x"] * 10**6], [], "no such kind"),
         # What can't be.
         (["dict", [["list", []]], [1]], [], "unhashable"),
         (["dict", [1, True], [1, 2]], [], "twice"),

@@ -118,6 +118,7 @@ class Files:
             return await self._take(key, upload, request)
 
     async def _take(self, key: Tuple[str, int, str], upload: Upload, request: PutFile) -> Json:
+        upload.expire_at(None)
         try:
             done = await _in_thread(upload.take, request.offset, request.data)
         except BaseException:
@@ -178,7 +179,7 @@ class Upload:
         self._finish()
         return True
 
-    def expire_at(self, timer: asyncio.TimerHandle) -> None:
+    def expire_at(self, timer: Optional[asyncio.TimerHandle]) -> None:
         """Let this timer, and not the one before, end the wait for the next piece."""
         if self._timer is not None:
             self._timer.cancel()
@@ -186,8 +187,7 @@ class Upload:
 
     def close(self) -> None:
         """Remove the part, where it isn't the file by now."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self.expire_at(None)
         with contextlib.suppress(OSError):
             os.unlink(self._part)
 

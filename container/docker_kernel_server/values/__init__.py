@@ -25,6 +25,9 @@ MAGIC = b"docker-kernel values 1\n"
 MAX_NUMBER_CHARS = 20
 """Larger integers are nodes of their own, in hex, which is read in linear time."""
 
+MAX_REASON_CHARS = 300
+"""The most of an error's text that is passed on: a hostile blob has written some of it."""
+
 _FAMILY = MAGIC[:-2]
 _LENGTH_BYTES = 8
 
@@ -74,7 +77,7 @@ def unpack(blob: Buffer, load: Load = importlib.import_module) -> Dict[str, Any]
         raise
     except Exception as exc:
         # Whatever a library has against hostile contents: what comes out is one kind of error.
-        raise ValueError(f"the values can't be read: {exc}") from exc
+        raise ValueError(f"the values can't be read: {str(exc)[:MAX_REASON_CHARS]}") from exc
 
 
 def is_name(name: object) -> bool:
