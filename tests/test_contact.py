@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from docker_kernel import aio, commands, tools
-from docker_kernel.contact import ContainerClient
+from docker_kernel.commands import Command
+from docker_kernel.contact import ContainerClient, NotConnected
 from docker_kernel.errors import SettingError
 from docker_kernel.transport import TcpStream
 from system import alive, wait_until
@@ -185,6 +186,14 @@ def test_a_closed_client_is_not_used_any_more(
     second = tools.get_docker_client()
     assert second is not first
     second.close()
+
+
+def test_whoever_holds_a_closed_client_is_told(server: Server) -> None:
+    made = tools.create_docker_client(port=server.port)
+    made.close()
+    with pytest.raises(NotConnected) as raised:
+        made.run(Command("true"))
+    assert "create_docker_client()" in str(raised.value.__cause__)
 
 
 def test_a_client_closed_while_it_is_used(server: Server) -> None:
