@@ -13,6 +13,7 @@ from typing import Any
 from .. import runtime
 from ..config import Settings
 from ..errors import StartError
+from .guarded import guards, own_places
 from .labels import PREFIX, labels
 from .probing import ImagePython
 from .workspace import WORKPLACE, User
@@ -40,6 +41,7 @@ def creation(api: Any, plan: Plan, settings: Settings) -> dict[str, Any]:
     marks = labels("kernel")
     if plan.folder is not None:
         mounts.append({"Type": "bind", "Source": str(plan.folder), "Target": WORKPLACE})
+        mounts += guards(plan.folder, WORKPLACE, own_places())
         marks[f"{PREFIX}workspace"] = str(plan.folder)
     return {
         "command": _server_arguments(plan.python, settings.lease),

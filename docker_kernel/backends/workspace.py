@@ -1,7 +1,7 @@
 """Which folder a container may see, and as which user it runs.
 
 The rules guard what must never be at hand in there: the whole disk, a home folder with its keys,
-and the engine's socket, which is as good as root.
+the engine's socket, which is as good as root, and the Python that runs this kernel.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Settings
+from .guarded import own_places, why_not_guarded
 
 WORKPLACE = "/workspace"
 FALLBACK_ID = 1000
@@ -50,8 +51,8 @@ def choose(settings: Settings, sockets: list[Path]) -> Choice:
     if not settings.mount_workspace:
         return Choice(None, choose_user(settings.user, None))
     folder = settings.workspace_folder()
-    homes = homes_near(folder)
-    if why := why_not_mounted(folder, homes, sockets):
+    why = why_not_mounted(folder, homes_near(folder), sockets)
+    if why := why or why_not_guarded(folder, own_places()):
         notice = (
             f"The folder {folder} is not mounted: {why}. {WORKPLACE} is the container's own "
             "and ends with it. To mend it: put the notebook into a folder of its own, or set "

@@ -365,7 +365,65 @@ def test_an_engine_that_goes_away_and_comes_back(
             docker_client.containers.get(name).remove(force=True)
 
 
+TRY_TO_WRITE = """
+import os
+found = []
+for name in ("a/.venv/lib/new.py", "a/.venv/pyvenv.cfg"):
+    try:
+        open(name, "a").close()
+    except OSError as exc:
+        found.append(exc.strerror)
+for old, new in (("a", "b"), ("a/.venv", "a/b")):
+    try:
+        os.rename(old, new)
+    except OSError as exc:
+        found.append(exc.strerror)
+open("a/mine", "w").close()
+found += sorted(os.listdir("a"))
+"""
+
+
+def test_the_kernel_s_own_python_in_the_folder_can_only_be_read(make: Make, folder: Path) -> None:
+    """E7: else a cell could put into site-packages what the host imports at its next start."""
+    venv = folder / "a" / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    ours = [path for path in sys.path if Path(path).name == "site-packages"]
+    for site in venv.glob("lib/*/site-packages"):
+        imports = "".join(f"import site; site.addsitedir({path!r})\n" for path in ours)
+        (site / "ours.pth").write_text(imports)
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, folder.stat().st_uid, folder.stat().st_gid, follow_symlinks=False)
+    endpoint = make(start_elsewhere(str(venv / "bin/python"), make)).start(Deadline(120), print)
+    assert run(endpoint, TRY_TO_WRITE) == [
+        *["Read-only file system"] * 2,
+        *["Device or resource busy"] * 2,
+        *(".venv", "mine"),
+    ]
+
+
 # -- taking over
+
+
+def start_elsewhere(python: str, make: Make) -> dict[str, str]:
+    """Start a container in a process of this Python, and let it end; gives the handover."""
+    code = (
+        "import sys; from docker_kernel import Settings;"
+        "from docker_kernel.backends import make_backend;"
+        "from docker_kernel.deadline import Deadline;"
+        "b = make_backend(Settings.load()); b.start(Deadline(120), lambda text: None);"
+        "print(b.handover())"
+    )
+    settings = make()._settings
+    environ = {
+        **os.environ,
+        "DOCKER_KERNEL_MODE": "docker",
+        "DOCKER_KERNEL_IMAGE": settings.image,
+        "DOCKER_KERNEL_WORKSPACE": settings.workspace,
+    }
+    command = [python, "-c", code]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    note: dict[str, str] = ast.literal_eval(done.stdout)
+    return note
 
 
 def test_another_backend_takes_the_container_over(make: Make, ours: Callable[[], set[str]]) -> None:
@@ -382,24 +440,9 @@ def test_another_backend_takes_the_container_over(make: Make, ours: Callable[[],
 
 
 def test_another_process_leaves_its_container_to_us(
-    make: Make, folder: Path, image: str, docker_client: docker.DockerClient
+    make: Make, docker_client: docker.DockerClient
 ) -> None:
-    code = (
-        "import json; from docker_kernel import Settings;"
-        "from docker_kernel.backends import make_backend;"
-        "from docker_kernel.deadline import Deadline;"
-        "b = make_backend(Settings.load()); b.start(Deadline(120), lambda text: None);"
-        "print(b.handover())"
-    )
-    environ = {
-        **os.environ,
-        "DOCKER_KERNEL_MODE": "docker",
-        "DOCKER_KERNEL_IMAGE": image,
-        "DOCKER_KERNEL_WORKSPACE": str(folder),
-    }
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
-    note = ast.literal_eval(done.stdout)
+    note = start_elsewhere(sys.executable, make)
     backend = make(note)
     endpoint = backend.start(Deadline(120), print)
     assert run(endpoint, "found = 3") == 3
