@@ -335,6 +335,35 @@ def test_run_what_is_no_notebook(
     assert "Traceback" not in error
 
 
+@pytest.mark.usefixtures("jupyter")
+def test_run_writes_through_no_link_that_a_cell_left(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """E7: the cell can't read the other file, and must not have it overwritten."""
+    precious = tmp_path / "precious"
+    precious.write_text("of use")
+    work = tmp_path / "work"
+    work.mkdir()
+    target = work / "a.executed.ipynb"
+    path = write_notebook(
+        work / "a.ipynb", f"import os; os.symlink({str(precious)!r}, {str(target)!r})"
+    )
+    assert run(path, server) == 0
+    assert precious.read_text() == "of use"
+    assert not target.is_symlink()
+    assert nbformat.read(target, 4).cells[1].execution_count == 1  # type: ignore[no-untyped-call]
+    assert target.stat().st_mode == path.stat().st_mode
+    assert sorted(item.name for item in work.iterdir()) == ["a.executed.ipynb", "a.ipynb"]
+    # Nor by way of a folder.
+    (work / "out").mkdir()
+    move = f"os.rename('{work}/out', '{work}/old'); os.symlink('{tmp_path}', '{work}/out')"
+    write_notebook(path, f"import os; {move}")
+    output = str(work / "out" / "precious")
+    assert run(path, server, "--output", output) == 1
+    assert precious.read_text() == "of use"
+    assert "has been replaced" in capsys.readouterr().err
+
+
 def test_run_checks_the_output_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     notebook = write_notebook(tmp_path / "a.ipynb", "1")
     assert main(["run", str(notebook), "--output", str(tmp_path / "no" / "b.ipynb")]) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +48,13 @@ def run(options: argparse.Namespace) -> int:
     source = Path(options.notebook)
     notebook = read_notebook(source)
     target = Path(options.output) if options.output else source.with_suffix(".executed.ipynb")
-    _check_target(target)
+    folder = _check_target(target)
     printer = Printer(sys.stdout)
     try:
         execute(notebook, source.resolve().parent, arguments, printer)
     finally:
         printer.end_line()
-        _write(notebook, target)
+        _write(notebook, target, folder)
         print(f"\nThe executed notebook is {target}")
     return 0
 
@@ -109,21 +110,31 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     raise SettingError(f"the notebook {path} can't be read", why, "name a file that Jupyter wrote")
 
 
-def _check_target(target: Path) -> None:
-    """Before an hour of work and not after it: can the result be written?"""
+def _check_target(target: Path) -> Path:
+    """Before an hour of work and not after it: can the result be written? Gives its folder."""
     if not target.parent.is_dir():
         raise SettingError(
             f"the notebook can't be written to {target}",
             f"there is no folder {target.parent}",
             "make the folder, or choose another --output",
         )
+    return target.parent.resolve()
 
 
-def _write(notebook: Any, target: Path) -> None:
+def _write(notebook: Any, target: Path, folder: Path) -> None:
+    """Write a fresh file and put it into its place: a cell may have left a link there, which would
+    lead to another file of this machine."""
     import nbformat
 
+    text = nbformat.writes(notebook) + "\n"  # type: ignore[no-untyped-call]
     try:
-        nbformat.write(notebook, target)  # type: ignore[no-untyped-call]
+        if target.parent.resolve() != folder:
+            raise OSError(f"the folder {target.parent} has been replaced meanwhile")  # noqa: TRY301
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".docker-kernel-") as fresh:
+            file = Path(fresh, target.name)
+            # Readable by nobody else as long as it stands there; its own mode is the usual one.
+            file.write_text(text, encoding="utf-8")
+            file.replace(folder / target.name)
     except OSError as exc:
         raise SettingError(
             f"the notebook can't be written to {target}",
