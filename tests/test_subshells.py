@@ -64,7 +64,8 @@ def until_idle(kernel: Kernel, request: str) -> list[tuple[str, str]]:
 
 def is_text_of(message: Message, request: str) -> bool:
     """Whether this is text that the request printed. (IPython 8 prints into others, too.)"""
-    return message["msg_type"] == "stream" and message["parent_header"].get("msg_id") == request
+    mine = message["parent_header"].get("msg_id") == request
+    return bool(mine and message["msg_type"] == "stream")
 
 
 @pytest.fixture
