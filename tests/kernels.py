@@ -86,7 +86,8 @@ class Kernel:
 
     def __init__(self, *arguments: str, folder: Path, env: dict[str, str] | None = None) -> None:
         specs = self.make_specs(*arguments)
-        connection_file = folder / "connection" / "kernel-test.json"
+        # Named after the folder: sessions have its name, and tests may share a server.
+        connection_file = folder / "connection" / f"kernel-{folder.name}.json"
         connection_file.parent.mkdir(exist_ok=True)
         self.manager = KernelManager(
             kernel_name="docker",
