@@ -2,7 +2,9 @@
 
 Two bounds matter. ZeroMQ drops what a subscriber can't take in time, and Jupyter's server drops
 what comes faster than a thousand messages a second: so pieces of text that follow closely are
-joined. And ipykernel's queue to its iopub thread has no bound: so now and then we wait for it.
+joined. Programs that run a notebook keep each message as an output of its own, so what a quick cell
+prints is one message. And ipykernel's queue to its iopub thread has no bound: so now and then we
+wait for it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from jupyter_client.session import Session
 from .outputs import Output, sendable, stream
 
 JOIN_SECONDS = 0.02
-"""Text that comes so soon after other text is held back as long, and joined."""
+"""Text is held back as long, and joined with what comes meanwhile."""
 
 MAX_JOINED_CHARS = 128 * 1024
 """Joined text isn't held back past this length."""
@@ -43,7 +45,7 @@ class IOPub:
         self._held: list[str] = []
         self._held_chars = 0
         self._held_for: tuple[Parent, str] = ({}, "")
-        self._text_sent_at = 0.0
+        self._held_since = 0.0
         self._unsent = 0
         self._unsent_chars = 0
         self._closed = False
@@ -85,11 +87,8 @@ class IOPub:
         if self._held and (held_parent is not parent or held_name != name):
             self._send_held()
         if not self._held:
-            if time.monotonic() - self._text_sent_at >= JOIN_SECONDS:
-                self._text_sent_at = time.monotonic()
-                self._send(output, parent)
-                return
             self._held_for = (parent, name)
+            self._held_since = time.monotonic()
             self._changed.notify()
         self._held.append(text)
         self._held_chars += len(text)
@@ -102,7 +101,6 @@ class IOPub:
             text = "".join(self._held)
             self._held.clear()
             self._held_chars = 0
-            self._text_sent_at = time.monotonic()
             self._send(stream(name, text), parent)
 
     def _send(self, output: Output, parent: Parent) -> None:
@@ -135,7 +133,7 @@ class IOPub:
                 if not self._held:
                     self._changed.wait()
                     continue
-                left = self._text_sent_at + JOIN_SECONDS - time.monotonic()
+                left = self._held_since + JOIN_SECONDS - time.monotonic()
                 if left > 0:
                     self._changed.wait(left)
                 else:

@@ -1,0 +1,115 @@
+"""Messages to the iopub channel, as a subscriber gets them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import zmq
+from ipykernel.iostream import IOPubThread
+from jupyter_client.session import Session
+
+from docker_kernel import outputs
+from docker_kernel.iopub import IOPub
+
+PARENT = {"header": {"msg_id": "a cell"}}
+OTHER = {"header": {"msg_id": "another cell"}}
+
+
+@dataclass
+class Channel:
+    """Both ends."""
+
+    iopub: IOPub
+    session: Session
+    subscriber: zmq.Socket[bytes]
+
+    def next(self) -> tuple[str, Any, str]:
+        """Type, text or content, and the cell of the next message."""
+        assert self.subscriber.poll(30_000)
+        _, message = self.session.recv(self.subscriber)
+        assert message is not None
+        content = message["content"]
+        parent = message["parent_header"]["msg_id"]
+        return message["msg_type"], content.get("text", content), parent
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    session = Session(key=b"a key")
+    with zmq.Context() as context, context.socket(zmq.PUB) as publisher:
+        publisher.bind("inproc://iopub")
+        with context.socket(zmq.SUB) as subscriber:
+            subscriber.subscribe(b"")
+            subscriber.connect("inproc://iopub")
+            thread = IOPubThread(publisher)  # type: ignore[no-untyped-call]
+            thread.start()  # type: ignore[no-untyped-call]
+            iopub = IOPub(session, thread, "kernel")
+            yield Channel(iopub, session, subscriber)
+            iopub.close()
+            end(thread)
+
+
+def end(thread: IOPubThread) -> None:
+    """`stop` leaves a task behind, of which Python says at its end that it was destroyed."""
+
+    async def end_tasks() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    loop = thread.io_loop.asyncio_loop  # type: ignore[attr-defined]
+    asyncio.run_coroutine_threadsafe(end_tasks(), loop).result(30)
+    thread.stop()  # type: ignore[no-untyped-call]
+    thread.close()  # type: ignore[no-untyped-call]
+
+
+def test_text_that_follows_closely_is_one_message(channel: Channel) -> None:
+    """The first piece as well: a program that runs a notebook would keep it as another output."""
+    with channel.iopub._changed:  # however slow this machine is, nothing is sent in between
+        for text in ("a", "b", "c"):
+            channel.iopub.publish(outputs.stream("stdout", text), PARENT)
+    assert channel.next() == ("stream", "abc", "a cell")
+
+
+def test_text_is_sent_without_waiting_for_more(channel: Channel) -> None:
+    """O2"""
+    for text in ("first", "second"):
+        channel.iopub.publish(outputs.stream("stdout", text), PARENT)
+        assert channel.next() == ("stream", text, "a cell")
+
+
+def test_what_is_not_joined(channel: Channel) -> None:
+    """O1"""
+    with channel.iopub._changed:
+        for name, text, parent in [
+            ("stdout", "a", PARENT),
+            ("stderr", "b", PARENT),
+            ("stderr", "c", OTHER),
+        ]:
+            channel.iopub.publish(outputs.stream(name, text), parent)
+        channel.iopub.publish(outputs.Output("clear_output", {"wait": False}), OTHER)
+        channel.iopub.publish(outputs.stream("stderr", "d"), OTHER)
+    assert channel.next() == ("stream", "a", "a cell")
+    assert channel.next() == ("stream", "b", "a cell")
+    assert channel.next() == ("stream", "c", "another cell")
+    assert channel.next() == ("clear_output", {"wait": False}, "another cell")
+    assert channel.next() == ("stream", "d", "another cell")
+
+
+def test_flush_sends_at_once(channel: Channel) -> None:
+    with channel.iopub._changed:
+        channel.iopub.publish(outputs.stream("stdout", "a"), PARENT)
+        channel.iopub.flush()
+        channel.iopub.publish(outputs.stream("stdout", "b"), PARENT)
+    assert [channel.next()[1], channel.next()[1]] == ["a", "b"]
+
+
+def test_the_end_loses_nothing(channel: Channel) -> None:
+    channel.iopub.publish(outputs.stream("stdout", "last"), PARENT)
+    channel.iopub.close()
+    assert channel.next() == ("stream", "last", "a cell")
