@@ -20,7 +20,7 @@ from ..errors import (
 from . import Endpoint, Progress, workspace
 from .creation import Plan, creation, own_workplace, published
 from .docker import Engine
-from .images import ensure_image, image_name
+from .images import ensure_image, image_environment, image_name
 from .labels import unique_name
 from .logtail import MAX_LINES, LogTail
 from .probing import probe
@@ -151,7 +151,8 @@ class DockerBackend(Stoppable):
         self._check_stopping()
         lent = ensure_volumes(engine, image_id, python, deadline, progress)
         self._folder = choice.folder
-        return Plan(image, image_id, python, lent, choice.folder, choice.user)
+        environment = image_environment(found)
+        return Plan(image, image_id, environment, python, lent, choice.folder, choice.user)
 
     def _launch(self, engine: Engine, plan: Plan, deadline: Deadline) -> Endpoint | None:
         """Create and start a container; None where its server ended before it listened."""

@@ -19,6 +19,8 @@ from .probing import ImagePython
 from .workspace import WORKPLACE, User
 
 SERVER_PORT = 8000
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""The engine's, for an image that has none."""
 HOME = "/tmp/home"  # noqa: S108 - in the container, which is ours alone
 
 
@@ -28,6 +30,8 @@ class Plan:
 
     image: str
     image_id: str
+    environment: Mapping[str, str]
+    """The image's own."""
     python: ImagePython
     lent: list[dict[str, Any]]
     folder: Path | None
@@ -48,7 +52,7 @@ def creation(api: Any, plan: Plan, settings: Settings) -> dict[str, Any]:
         "entrypoint": [plan.python.executable],
         "user": str(plan.user),
         "working_dir": WORKPLACE,
-        "environment": {**_environment(plan.python), **settings.env},
+        "environment": {**_environment(plan), **settings.env},
         "labels": marks,
         "ports": [SERVER_PORT],
         "stdin_open": True,
@@ -84,8 +88,11 @@ def _server_arguments(python: ImagePython, lease: float) -> list[str]:
     ]
 
 
-def _environment(python: ImagePython) -> dict[str, str]:
-    """What the code finds in its environment: a home, and a pip that works without root."""
+def _environment(plan: Plan) -> dict[str, str]:
+    """What the code finds in its environment: a home, and a pip that works without root.
+
+    Where it can't write site-packages, pip installs into the user's by itself.
+    """
     environment = {
         "HOME": HOME,
         # Python looks for a name where the uid has none: getpass.getuser().
@@ -96,12 +103,19 @@ def _environment(python: ImagePython) -> dict[str, str]:
         "PIP_ROOT_USER_ACTION": "ignore",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
-    if not python.writable and not python.venv:
-        environment["PIP_USER"] = "1"
-    elif not python.writable:
+    scripts = f"{HOME}/.local/bin"
+    if plan.python.venv and not plan.python.writable:
         # A virtual environment has no user site.
-        environment["PIP_TARGET"] = environment["PYTHONPATH"] = f"{HOME}/site-packages"
+        folder = environment["PIP_TARGET"] = f"{HOME}/site-packages"
+        environment["PYTHONPATH"] = _joined(folder, plan.environment.get("PYTHONPATH", ""))
+        scripts = f"{folder}/bin"
+    # Last, so that nothing of the image's is hidden.
+    environment["PATH"] = _joined(plan.environment.get("PATH") or DEFAULT_PATH, scripts)
     return environment
+
+
+def _joined(*folders: str) -> str:
+    return ":".join(folder for folder in folders if folder)
 
 
 def own_workplace(user: User) -> bytes:

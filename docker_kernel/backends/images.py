@@ -29,6 +29,12 @@ def image_name(settings: Settings) -> str:
     return str(settings.image) or f"python:{version.major}.{version.minor}-slim"
 
 
+def image_environment(found: Mapping[str, Any]) -> dict[str, str]:
+    """The environment that an image gives its containers, from what the engine says of it."""
+    entries = (found.get("Config") or {}).get("Env") or []
+    return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
+
+
 # -- getting the image
 
 
