@@ -20,7 +20,7 @@ from .errors import ConnectionLost, DockerKernelError
 from .iopub import IOPub
 from .launch import Launcher
 from .router import Asker, Router
-from .subshells import Content, Frames, SubshellKernel
+from .subshells import Content, SubshellKernel
 
 
 class SessionKernel(SubshellKernel):
@@ -51,19 +51,6 @@ class SessionKernel(SubshellKernel):
         session = self._launcher.session
         if session is not None:
             self._router.take(event, session)
-
-    async def dispatch_shell(
-        self, msg: Frames, /, subshell_id: str | None = None, *, concurrent: bool = False
-    ) -> None:
-        """As in ipykernel, which says neither busy nor idle of a comm message beside a cell.
-
-        A widget sends no second change before the first one's idle, and here every cell lets comm
-        messages through.
-        """
-        running = self.get_parent("shell")  # type: ignore[no-untyped-call]
-        await super().dispatch_shell(msg, subshell_id=subshell_id)
-        if concurrent and self._main_asyncio_lock.locked():
-            self._publish_status("busy", "shell", running)  # type: ignore[no-untyped-call]
 
     async def _query(self, kind: type[wire.SessionRequest], **keys: Any) -> Content:
         """Ask the session. Joins a start that goes on, and doesn't begin one."""

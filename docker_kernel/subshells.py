@@ -100,11 +100,16 @@ class SubshellKernel(Kernel):
         if subshell is None and subshell_id is not None:
             self._refuse(idents, request, _unknown(subshell_id))
             return
+        running = self.get_parent("shell")  # type: ignore[no-untyped-call]
         async with subshell.turn if subshell else contextlib.nullcontext():
             self.set_parent(idents, request, channel="shell")  # type: ignore[no-untyped-call]
             self._publish_status("busy", "shell")  # type: ignore[no-untyped-call]
             await self._handle(subshell, idents, request)
+            # A widget sends no second change before the first one's idle.
             self._publish_status("idle", "shell")  # type: ignore[no-untyped-call]
+        if subshell is None and self._main_asyncio_lock.locked():
+            # What a frontend shows is the last that was said, and the cell goes on.
+            self._publish_status("busy", "shell", running)  # type: ignore[no-untyped-call]
 
     def _refuse(self, idents: Any, request: Content, content: Content) -> None:
         """Answer a request that no handler gets. (ipykernel has this only since 7.4.)"""
