@@ -106,13 +106,20 @@ def test_what_is_special(value: Any) -> None:
     check_alike(again(value), value)
 
 
-def test_what_lies_between_fields_stays_here() -> None:
+GAP = np.dtype([("a", "i1"), ("b", "i8")], align=True)
+GAPS = np.dtype([("one", GAP), ("two", GAP, (2,))])
+
+
+@pytest.mark.parametrize("dtype", [GAP, GAPS])
+def test_what_lies_between_fields_stays_here(dtype: Any) -> None:
     """It is what was in this process's memory before, and the container need not have it."""
-    dirty = np.frombuffer(b"s" * 32, np.dtype([("a", "i1"), ("b", "i8")], align=True))
-    assert b"s" * 7 in dirty.tobytes()
-    whole = pack({"x": dirty})
-    assert whole.endswith((b"s" + bytes(7) + b"s" * 8) * 2)
-    assert unpack(whole)["x"].tolist() == dirty.tolist()
+    dirty = np.frombuffer(b"s" * 2 * dtype.itemsize, dtype)
+    items = 2 * dtype.itemsize // GAP.itemsize
+    for value, count in [(dirty, items), (dirty.reshape(2, 1), items), (dirty[0], items // 2)]:
+        assert b"s" * 7 in value.tobytes()
+        whole = pack({"x": value})
+        assert whole.endswith((b"s" + bytes(7) + b"s" * 8) * count)
+        assert pack(unpack(whole)) == whole
 
 
 def test_objects_inside_of_objects() -> None:

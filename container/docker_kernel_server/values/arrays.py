@@ -32,7 +32,8 @@ def pack(packer: Packer, value: Any) -> Node:
         plain = str.__str__(value) if kind is np.str_ else bytes(value)
         return [f"numpy {type(plain).__name__}", packer.node(plain)]
     if isinstance(value, np.generic) and value.dtype.type is kind:
-        return ["numpy scalar", _pack_dtype(value.dtype), packer.buffer(value.tobytes())]
+        data = value.tobytes() if value.dtype.names is None else _bytes_of(np.asarray(value), "C")
+        return ["numpy scalar", _pack_dtype(value.dtype), packer.buffer(data)]
     raise Unmovable(packer.reason(value))
 
 
@@ -55,13 +56,23 @@ def _bytes_of(array: Any, order: str) -> Any:
     if array.dtype.names is not None:
         # Between the fields there may be what was in this process's memory before.
         bare = np.zeros(array.shape, array.dtype, order)
-        bare[...] = array
+        _copy_fields(array, bare)
         array = bare
     flat = array.T if order == "F" else np.ascontiguousarray(array)
     if not flat.nbytes:
         return b""
     # Without a copy; a byte at a time, for there are dtypes that memoryview doesn't know.
     return memoryview(flat.reshape(-1).view(np.uint8))
+
+
+def _copy_fields(array: Any, bare: Any) -> None:
+    """Copy the fields and nothing else: copying whole items takes along what is between them."""
+    for name in array.dtype.names:
+        source, target = array[name], bare[name]
+        if source.dtype.names is None:
+            target[...] = source
+        else:
+            _copy_fields(source, target)
 
 
 def _label(shape: Tuple[int, ...]) -> Callable[[int], str]:
