@@ -26,8 +26,10 @@ def run(program: str) -> str:
 def test_an_interrupt_in_the_hooks_of_a_fork_is_not_lost() -> None:
     """C3: Python swallows what is raised there, and IPython's history has such a hook."""
     program = """
-        import asyncio, os, signal, time
+        import asyncio, os, signal, time, warnings
         from docker_kernel_server.interrupts import Interrupts
+
+        warnings.simplefilter("ignore")  # Python 3.12 warns of a fork beside threads
 
         async def cell():
             interrupts.task = asyncio.current_task()

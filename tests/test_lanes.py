@@ -134,7 +134,8 @@ def test_exit_in_a_subshell_ends_the_session(session: Session) -> None:
 
 def test_a_fork_in_a_subshell_ends_with_its_cell(session: Session) -> None:
     code = """
-import os
+import os, warnings
+warnings.simplefilter('ignore')  # Python 3.12 warns of a fork beside threads
 pid = os.fork()
 if pid:
     os.waitpid(pid, 0)
