@@ -118,7 +118,8 @@ class DockerKernel(SessionKernel):
         ready = session.ready if session else None
         if ready is not None:
             return ready
-        progress = None if silent else asyncio.ensure_future(self._show_progress(parent))
+        shown: list[str] = []
+        progress = None if silent else asyncio.ensure_future(self._show_progress(parent, shown))
         waiting = asyncio.wrap_future(self._launcher.open())
         self._waiting.add(waiting)
         try:
@@ -127,17 +128,18 @@ class DockerKernel(SessionKernel):
             self._waiting.discard(waiting)
             if progress is not None:
                 progress.cancel()
+        if shown:  # it has no place in a notebook that is kept
+            self._iopub.publish(outputs.Output("clear_output", {"wait": False}), parent)
         if self._launcher.session is not None:
             self._count = int(self._launcher.session.info.get("execution_count") or 1)
         return client
 
-    async def _show_progress(self, parent: Content) -> None:
-        shown = ""
+    async def _show_progress(self, parent: Content, shown: list[str]) -> None:
         await asyncio.sleep(PROGRESS_AFTER)
         while True:
             text = self._launcher.progress
-            if text != shown:
-                shown = text
+            if text not in shown[-1:]:
+                shown.append(text)
                 self._iopub.publish(outputs.stream("stderr", text + "\n"), parent)
             await asyncio.sleep(PROGRESS_EVERY)
 

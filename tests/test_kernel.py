@@ -6,7 +6,10 @@ What the container has to do with it is in integration/test_kernel.py.
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 import pytest
 
 import peer
-from kernels import Kernel, Message
+from kernels import PATIENCE, Kernel, Message
 from system import wait_until
 from wire import Server
 
@@ -496,6 +499,34 @@ def test_an_interrupt_ends_the_wait_for_the_start(tmp_path: Path) -> None:
 
         cell = kernel.run("1", during=interrupt)
         assert cell.reply["content"]["ename"] == "KeyboardInterrupt"
+
+
+def test_a_slow_starts_progress_is_shown_and_taken_away(server: Server, tmp_path: Path) -> None:
+    """E4, K8: a notebook that is kept has no word of it."""
+    seen = threading.Event()
+
+    def forward(near: socket.socket) -> None:
+        seen.wait(PATIENCE)
+        with socket.create_connection(("127.0.0.1", server.port)) as far:
+            ends = {near: far, far: near}
+            while data := [(end, end.recv(1 << 16)) for end in select.select([*ends], [], [])[0]]:
+                if any(not piece for _, piece in data):
+                    return
+                for end, piece in data:
+                    ends[end].sendall(piece)
+
+    def look(message: Message) -> None:
+        if is_text(message, "connecting to the server"):
+            seen.set()
+
+    with (
+        peer.listening(forward) as port,
+        Kernel("--mode=attached", f"--port={port}", folder=tmp_path) as kernel,
+    ):
+        cell = kernel.run("print('mine')", during=look)
+        kinds = [kind for kind in cell.kinds() if kind in ("stream", "clear_output")]
+        assert kinds == ["stream", "clear_output", "stream"]
+        assert cell.text() == "mine\n"
 
 
 # ---- the host ----------------------------------------------------------------------------------

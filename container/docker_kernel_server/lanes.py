@@ -54,7 +54,8 @@ class Lane:
                 self._busy = False
 
     def _enqueue(self, request: Optional[Request]) -> None:
-        if self._busy and isinstance(request, CommRequest):
+        # A cell that has come and not begun is as good as running.
+        if (self._busy or self._requests) and isinstance(request, CommRequest):
             task = self._loop.create_task(self._handle(request))
             self._beside.add(task)
             task.add_done_callback(self._beside.discard)
