@@ -376,8 +376,8 @@ def test_a_comm_message_beside_a_cell_is_told_to_be_done(kernel: Kernel, waits: 
             and message["parent_header"]["msg_id"] == request
         )
 
+    # The message comes right behind the cell, which may not have begun yet.
     cell = client.execute(f"while not os.path.exists({str(flag)!r}): {waits}")
-    kernel.next_output(state("busy", cell))
     content = {"comm_id": f"beside, {waits}", "target_name": "beside", "data": {}}
     message = client.session.msg("comm_open", content)
     client.shell_channel.send(message)
@@ -535,12 +535,16 @@ SHADOWS = ("json", "docker", "zmq", "ipykernel", "IPython", "docker_kernel", "as
 
 
 def test_nothing_in_the_notebooks_folder_is_imported_on_the_host(
-    server: Server, tmp_path: Path
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """E10: a cell may have written it."""
     for name in SHADOWS:
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'escaped')!r}, 'a').write('x')")
-    with Kernel("--mode=attached", f"--port={server.port}", folder=tmp_path) as kernel:
+    with (
+        # A server of its own: the other tests' kernel has a session of the same name.
+        Server(tmp_path_factory.mktemp("work")) as server,
+        Kernel("--mode=attached", f"--port={server.port}", folder=tmp_path) as kernel,
+    ):
         assert kernel.run("6 * 7").result == "42"
         kernel.manager.restart_kernel()
         kernel.client.wait_for_ready(timeout=60)

@@ -46,6 +46,7 @@ class Lane:
                 if request is None:
                     return
                 self._busy = True
+                self._let_comms_through()
                 await self._handle(request)
             except asyncio.CancelledError:
                 # An interrupt of a cell that had just ended by itself.
@@ -54,17 +55,24 @@ class Lane:
                 self._busy = False
 
     def _enqueue(self, request: Optional[Request]) -> None:
-        # A cell that has come and not begun is as good as running.
-        if (self._busy or self._requests) and isinstance(request, CommRequest):
-            task = self._loop.create_task(self._handle(request))
-            self._beside.add(task)
-            task.add_done_callback(self._beside.discard)
-            return
         self._requests.append(request)
+        if self._busy:
+            self._let_comms_through()
         if self._wanted is not None and not self._wanted.done():
             self._wanted.set_result(None)
 
+    def _let_comms_through(self) -> None:
+        """Begin with the comm messages as soon as the cell awaits something, or has ended."""
+        for request in [item for item in self._requests if isinstance(item, CommRequest)]:
+            self._requests.remove(request)
+            task = self._loop.create_task(self._handle(request))
+            self._beside.add(task)
+            task.add_done_callback(self._beside.discard)
+
     async def _next(self) -> Optional[Request]:
+        # Their turn was before that of what came after them.
+        while self._beside:
+            await asyncio.wait(self._beside)
         while not self._requests:
             self._wanted = self._loop.create_future()
             await self._wanted
