@@ -16,6 +16,8 @@ import zmq
 from ipykernel.kernelbase import Kernel
 from jupyter_client.session import Session as JupyterSession
 
+COMM_KINDS = (b'"comm_open"', b'"comm_msg"', b'"comm_close"')
+
 Content = dict[str, Any]
 Frames = list[zmq.Frame]
 
@@ -73,7 +75,7 @@ class SubshellKernel(Kernel):
         header = frames[1].bytes  # type: ignore[union-attr]
         subshell_id = self._subshell_of(header)
         # What a cell waits for may come by a comm. (ipykernel lets it through only since 7.4.)
-        awaited = b'"comm_' in header and self._main_asyncio_lock.locked()
+        awaited = any(kind in header for kind in COMM_KINDS) and self._main_asyncio_lock.locked()
         if subshell_id is None and not awaited:
             await super().shell_main(None, msg)
             return
