@@ -98,6 +98,7 @@ class DockerKernel(SessionKernel):
                 allow_stdin=bool(allow_stdin),
                 cell_id=cell_id,
                 parent=outputs.plain_header(header),
+                metadata=cell_meta or {},
                 subshell=subshell_of(asker.parent),
             )
             final = await self._call(client, request, asker)

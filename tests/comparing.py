@@ -94,6 +94,8 @@ def _by_channel(exchange: Exchange) -> dict[str, list[tuple[Exchange, Message]]]
         sent = exchange.asked_by(message)
         if sent is not None and sent.name == FENCE:
             continue
+        if message["msg_type"] == "iopub_welcome":  # it greets whoever else has come just now
+            continue
         of_control = sent is not None and sent.channel == "control" and channel == "iopub"
         found.setdefault("iopub of control" if of_control else channel, []).append(message)
     return {where: [(exchange, m) for m in join_streams(all_)] for where, all_ in found.items()}

@@ -165,6 +165,7 @@ class CloseSession(SessionRequest):
 class Execute(SessionRequest):
     """Run a cell. ``timeout`` in seconds; ``parent`` is the Jupyter header that asked for it.
 
+    ``metadata`` is that message's; a frontend names its cell there.
     ``cwd`` and ``env`` hold while it runs; those before come back at its end.
     result: the content of Jupyter's execute_reply.
     """
@@ -178,6 +179,7 @@ class Execute(SessionRequest):
     timeout: Optional[Number] = None
     cell_id: Optional[str] = None
     parent: Json = field(default_factory=dict)
+    metadata: Json = field(default_factory=dict)
     subshell: str = ""
     cwd: Optional[str] = None
     env: Json = field(default_factory=dict)

@@ -71,7 +71,9 @@ MAX_SUBSHELLS = 100
 """Each is a thread."""
 
 MAX_PARENTS = 1000
-"""How many cells' Jupyter headers are kept, for threads that outlive their cell."""
+"""How many cells' Jupyter messages are kept, for threads that outlive their cell."""
+
+CONTENT_KEYS = ("code", "silent", "store_history", "user_expressions", "allow_stdin")
 
 
 def run(wire: socket.socket, pipes: socket.socket, choice: Choice) -> int:
@@ -196,7 +198,7 @@ class Worker(Console):
         started = time.perf_counter()
         _forget_cancellation()
         self._output.enter(request.id)
-        self._parents[request.id] = getattr(request, "parent", {})
+        self._parents[request.id] = _jupyter_message(request)
         if len(self._parents) > MAX_PARENTS:
             self._parents.popitem(last=False)
         status, reason, code = 0, "ok", ""
@@ -303,7 +305,7 @@ class Worker(Console):
         self._output.emit(kind, self._output.cell(), content)
 
     def parent(self) -> Dict[str, Any]:
-        return self._parents.get(self._output.cell(), {})
+        return self._parents.get(self._output.cell()) or _jupyter_message(None)
 
     def ask(self, prompt: str, password: bool) -> str:
         # One question at a time, for an answer doesn't say which one it is for.
@@ -343,6 +345,21 @@ def _run_exit_handlers() -> None:
         with contextlib.suppress(Exception):
             handler()
     atexit._run_exitfuncs()  # noqa: SLF001
+
+
+def _jupyter_message(request: Optional[Request]) -> Dict[str, Any]:
+    """The message of a frontend that became this request, as far as it is known here."""
+    header = getattr(request, "parent", {})
+    keys = CONTENT_KEYS if isinstance(request, Execute) else ()
+    return {
+        "header": header,
+        "msg_id": header.get("msg_id", ""),
+        "msg_type": header.get("msg_type", ""),
+        "parent_header": {},
+        "metadata": getattr(request, "metadata", {}),
+        "content": {key: getattr(request, key) for key in keys},
+        "buffers": [],
+    }
 
 
 def _forget_cancellation() -> None:

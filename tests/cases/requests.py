@@ -20,6 +20,12 @@ CELLS = [
     case("silent with expressions", cell("1", silent=True, user_expressions={"a": "stored"})),
     case("not stored", cell("print('unstored')\n6", store_history=False)),
     case("not stored, an error", cell("1 / 0", store_history=False)),
+    case("the cell's own message", cell("""
+        p = get_ipython().get_parent()
+        (sorted(p), p['msg_type'], p['content']['code'][:3], p['content']['silent'], p['metadata'],
+            get_ipython().parent_header['msg_id'] == p['msg_id'],
+            get_ipython().kernel.get_parent()['header']['msg_type'])
+        """, metadata={"cellId": "abc", "other": [1]})),
     case("the code alone", ask("execute_request", code="8")),
     case("a cell on the control channel", control("execute_request", code="'on control'")),
 ]  # fmt: skip

@@ -44,7 +44,7 @@ class Console:
         raise NotImplementedError
 
     def parent(self) -> Dict[str, Any]:
-        """The Jupyter header of the request that the caller belongs to."""
+        """The Jupyter message that the caller belongs to; without one its header is empty."""
         raise NotImplementedError
 
 

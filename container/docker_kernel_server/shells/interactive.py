@@ -37,9 +37,8 @@ class KernelFacade:
         self.comm_manager = comms.manager
 
     def get_parent(self, channel: Optional[str] = None) -> Dict[str, Any]:
-        """The request that the caller's cell came with; ipywidgets' Output asks for its msg_id."""
-        header = self._console.parent()
-        return {"header": header, "msg_id": header.get("msg_id", ""), "parent_header": {}}
+        """The message that the caller's cell came with; ipywidgets' Output asks for its msg_id."""
+        return self._console.parent()
 
     @property
     def _parent_header(self) -> Dict[str, Any]:
