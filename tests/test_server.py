@@ -109,6 +109,18 @@ def test_one_byte_at_a_time(server: Server) -> None:
         assert answer.final["id"] == "é🐍€"
 
 
+def test_a_pause_in_the_middle_of_a_long_raw_command(server: Server, tmp_path: Path) -> None:
+    """P1: what has come in several pieces may have more to come, from a client that is slowed."""
+    file = tmp_path / "runs"
+    command = padded(f"echo ran | tee -a '{file}'", 1_000_000) + b"\necho end"
+    with Raw(server.port) as client:
+        client.sock.sendall(command[:700_000])
+        time.sleep(0.1)  # the pause that this is about
+        assert client.run(command[700_000:]).result == "ran\nend\n"
+        assert client.run(b"echo again").result == "again\n"
+    assert file.read_text() == "ran\n"
+
+
 def test_several_raw_commands_on_one_connection(server: Server) -> None:
     """P1: each in a shell of its own."""
     with Raw(server.port) as client:

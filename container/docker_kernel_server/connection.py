@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from .server import Server
 
 QUIET_SECONDS = 0.05
-"""A raw command ends where its client is quiet for this long."""
+"""A raw command that came in one piece ends where its client is quiet for this long."""
+
+QUIET_BETWEEN_SECONDS = 0.25
+"""One that came in several pieces may have more to come: a client under load pauses."""
 
 HANDSHAKE_SECONDS = 20.0
 """A connection that hasn't said by then what it wants is closed."""
@@ -69,6 +72,7 @@ class Connection(asyncio.Protocol, Sink):
         self._side = ServerSide(server.options.secret)
         self._transport: Optional[asyncio.Transport] = None
         self._quiet: Optional[asyncio.TimerHandle] = None
+        self._raw_pieces = 0
         self._deadline: Optional[asyncio.TimerHandle] = None
         self._waiting: Set[str] = set()
         self._commands: Dict[str, Command] = {}
@@ -102,8 +106,9 @@ class Connection(asyncio.Protocol, Sink):
         if self._side.state in (State.UNDECIDED, State.RAW):
             if self._quiet is not None:
                 self._quiet.cancel()
-            loop = asyncio.get_running_loop()
-            self._quiet = loop.call_later(QUIET_SECONDS, self._on_quiet)
+            self._raw_pieces += 1
+            seconds = QUIET_SECONDS if self._raw_pieces == 1 else QUIET_BETWEEN_SECONDS
+            self._quiet = asyncio.get_running_loop().call_later(seconds, self._on_quiet)
 
     def eof_received(self) -> bool:
         raw = self._side.state in (State.UNDECIDED, State.RAW)
@@ -296,6 +301,7 @@ class Connection(asyncio.Protocol, Sink):
         self.send(encode(Final("", final.status, final.reason, "".join(kept), "", final.seconds)))
 
     def _on_quiet(self) -> None:
+        self._raw_pieces = 0
         self._perform(self._side.quiet())
 
     def _check_handshake(self) -> None:
