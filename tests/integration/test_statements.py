@@ -197,9 +197,11 @@ child = subprocess.Popen('read x; echo child', shell=True, stdin=subprocess.PIPE
 """
     first = kernel.run(code).reply["parent_header"]["msg_id"]
     kernel.client.execute("gate.set(); thread.join(); child.communicate(b'go\\n') and None")
-    for text in ("late", "child"):
-        message = kernel.next_output(lambda m, text=text: says(m, text))  # type: ignore[misc]
+    text = ""
+    while "late\n" not in text or "child\n" not in text:
+        message = kernel.next_output(lambda m: m["msg_type"] == "stream")
         assert message["parent_header"]["msg_id"] == first
+        text += message["content"]["text"]
     kernel.client.get_shell_msg(timeout=PATIENCE)
 
 
