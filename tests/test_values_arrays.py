@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import Any
 
@@ -138,9 +139,7 @@ def test_names_of_one_type_are_one() -> None:
 def test_text_of_any_length() -> None:
     """Since numpy 2."""
     if not hasattr(np, "dtypes") or not hasattr(np.dtypes, "StringDType"):
-        with pytest.raises(ValueError, match="need numpy 2"):
-            unpack(pack({}), lambda _name: np)
-        return
+        pytest.skip("numpy 1 has no such text")
     for options in ({}, {"coerce": False}, {"na_object": None}, {"na_object": float("nan")}):
         kind = np.dtypes.StringDType(**options)
         items = ["a", "é" * 100, "", *([kind.na_object] if "na_object" in options else [])]
@@ -149,6 +148,14 @@ def test_text_of_any_length() -> None:
         assert repr(back.dtype) == repr(value.dtype)
         check_alike(list(back), list(value))
         check_alike(again(value.reshape(-1, 1)).shape, value.reshape(-1, 1).shape)
+
+
+def test_text_of_any_length_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    if hasattr(np, "dtypes"):
+        monkeypatch.delattr(np.dtypes, "StringDType", raising=False)
+    header = json.dumps({"buffers": [], "values": {"a": ["strings", [0], "C", [], True]}}).encode()
+    with pytest.raises(ValueError, match="need numpy 2; type: pip install 'numpy>=2'"):
+        unpack(values.MAGIC + len(header).to_bytes(8, "big") + header)
 
 
 def test_a_large_array_is_not_copied_to_be_packed() -> None:

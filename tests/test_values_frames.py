@@ -27,7 +27,7 @@ from system import CannotError
 CONTAINER = Path(__file__).parents[1] / "container"
 BERLIN = "Europe/Berlin"
 
-columns = st.sampled_from(["i1", "u8", ">i4", "f4", "c16", "?", "M8[ns]", "M8[s]", "m8[us]"]).map(
+columns = st.sampled_from(["i1", "u8", ">i4", "f4", "c16", "?", "M8[ns]", "M8[s]", "m8[ns]"]).map(
     lambda code: hpd.column(dtype=np.dtype(code))
 )
 columns |= st.builds(
@@ -305,7 +305,7 @@ def other_side(pythons: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
         program = old_pandas(pythons)
     except CannotError as exc:
         pytest.skip(str(exc))
-    command = [str(program), "-W", "error", "-c", OLD, str(CONTAINER)]
+    command = [str(program), "-I", "-W", "error", "-c", OLD, str(CONTAINER)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         yield process

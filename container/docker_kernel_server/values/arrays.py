@@ -11,10 +11,13 @@ from .tree import Node, Packer, Unmovable, Unpacker, text, whole
 MAX_EMPTY_ITEMS = 1_000_000
 """How many items an array may have whose items have no bytes: nothing else bounds them."""
 
+MAX_ITEM_BYTES = 2**30
+"""How large one item may be. Some versions of numpy count it in an int, and don't look twice."""
+
 MAX_CODE_POINT = 0x10FFFF
 
 _SIMPLE = re.compile(
-    r"[<>|][biufcSUV]\d{1,9}|[<>][mM]8(\[\d{0,9}(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
+    r"[<>|][biufcSUV](\d{1,10})|[<>][mM]8(\[\d{0,9}(Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?"
 )
 _ORDERS = ("C", "F")
 # Wider ones are longdoubles.
@@ -183,7 +186,7 @@ def _pack_dtype(dtype: Any) -> Node:
         base, shape = dtype.subdtype
         return ["sub", _pack_dtype(base), list(shape)]
     code = str(dtype.str)
-    if not _SIMPLE.fullmatch(code) or np.dtype(code) != dtype:
+    if not _is_simple(code) or np.dtype(code) != dtype:
         raise Unmovable(f"arrays of dtype {dtype} can't be moved")
     if dtype.itemsize > _WIDEST.get(dtype.kind, dtype.itemsize):
         # Its name tells how wide it is, and not which bits it has.
@@ -205,35 +208,55 @@ def _pack_fields(np: Any, dtype: Any) -> Node:
 
 def _unpack_dtype(np: Any, node: Node) -> Any:
     if isinstance(node, str):
-        if not _SIMPLE.fullmatch(node):
+        if not _is_simple(node):
             raise ValueError("a dtype is none")
         return np.dtype(node)
     tag, *rest = node
     if tag == "sub":
-        base, shape = rest
-        size, _ = _size(shape)
-        return np.dtype((_unpack_dtype(np, base), size))
+        base = _unpack_dtype(np, rest[0])
+        size, count = _size(rest[1])
+        if base.itemsize * count > MAX_ITEM_BYTES:
+            raise ValueError("a dtype is too large")
+        return np.dtype((base, size))
     if tag == "long":
         code, bits = rest
         return _unpack_long(np, text(code), whole(bits))
     if tag != "fields":
         raise ValueError("a dtype is none")
-    rows, itemsize, aligned = rest
+    return _unpack_fields(np, *rest)
+
+
+def _unpack_fields(np: Any, rows: Node, itemsize: Node, aligned: Node) -> Any:
     formats = [_unpack_dtype(np, row[1]) for row in rows]
-    kind = np.dtype(
+    offsets = [whole(row[2]) for row in rows]
+    size = whole(itemsize)
+    ends = [offset + field.itemsize for offset, field in zip(offsets, formats)]
+    if size > MAX_ITEM_BYTES or min(offsets, default=0) < 0 or max(ends, default=0) > size:
+        raise ValueError("a dtype has fields outside of it, or is too large")
+    # Fields on one another would make a small blob large.
+    if sum(field.itemsize for field in formats) > size:
+        raise ValueError("a dtype has fields that overlap")
+    names = [text(row[0]) for row in rows]
+    titles = [text(row[3]) if len(row) > 3 else None for row in rows]
+    return np.dtype(
         {
-            "names": [text(row[0]) for row in rows],
+            "names": names,
             "formats": formats,
-            "offsets": [whole(row[2]) for row in rows],
-            "titles": [text(row[3]) if len(row) > 3 else None for row in rows],
-            "itemsize": whole(itemsize),
+            "offsets": offsets,
+            "titles": titles,
+            "itemsize": size,
         },
         align=bool(aligned),
     )
-    # Fields on one another would make a small blob large.
-    if sum(field.itemsize for field in formats) > kind.itemsize:
-        raise ValueError("a dtype has fields that overlap")
-    return kind
+
+
+def _is_simple(code: str) -> bool:
+    """Whether this is the dtype of a number, a time, text or bytes, of a size that can be."""
+    match = _SIMPLE.fullmatch(code)
+    if match is None:
+        return False
+    width = 4 if code[1] == "U" else 1
+    return int(match.group(1) or 0) * width <= MAX_ITEM_BYTES
 
 
 def _unpack_long(np: Any, code: str, bits: int) -> Any:
