@@ -617,6 +617,41 @@ def test_status_answers_while_everything_is_busy(server: Server) -> None:
         assert client.finish(cell).reason == "interrupt"
 
 
+# ---- the lease
+
+
+def test_strangers_do_not_hold_the_lease(tmp_path: Path) -> None:
+    """E8: whoever reaches the port can connect; only who proves to be a client counts."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(Server(tmp_path, secret=SECRET, args=["--lease", "1"]))
+        held: list[Lines] = []
+
+        def ended() -> bool:
+            if server.process.poll() is not None:
+                return True
+            with contextlib.suppress(OSError):
+                held.append(stack.enter_context(Lines(server.port)))
+                if len(held) % 2:
+                    hello = {"type": "hello", "id": "h", "protocol": 1, "nonce": make_nonce()}
+                    held[-1].sock.sendall(json.dumps(hello).encode() + b"\n")
+            return False
+
+        assert wait_until(ended, 30)
+
+
+def test_who_uses_the_server_holds_the_lease(tmp_path: Path) -> None:
+    """E8: a client, and a raw command; when they are gone the server ends."""
+    server = Server(tmp_path, args=["--lease", "2"])
+    with server, server.connect() as client, Raw(server.port) as raw:
+        assert client.run("sleep 3; echo here").text() == "here\n"
+        raw.sock.sendall(b"sleep 4; echo here")
+        client.sock.close()
+        assert raw.answer().result == "here\n"
+        # An idle connection of this kind doesn't.
+        assert server.process.wait(PATIENCE) == 0
+        assert raw.is_closed()
+
+
 # ---- the stop
 
 

@@ -175,6 +175,8 @@ class Connection(asyncio.Protocol, Sink):
     # -- inside
 
     def _perform(self, items: Sequence[Union[Request, RawCommand, Event]]) -> None:
+        if self._side.state is State.READY:
+            self._server.hold_lease(self)
         for item in items:
             if isinstance(item, RawCommand):
                 self._raw.append(item)
@@ -268,9 +270,11 @@ class Connection(asyncio.Protocol, Sink):
             del self._commands[name]
 
     async def _serve_raw(self) -> None:
+        self._server.hold_lease(self)
         while self._raw and self._transport is not None:
             await self._serve_raw_command(self._raw.pop(0))
         self._raw_task = None
+        self._server.release_lease(self)
         self._close_when_done()
 
     async def _serve_raw_command(self, text: RawCommand) -> None:

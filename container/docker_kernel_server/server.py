@@ -57,6 +57,7 @@ class Server:
         self.commands = Commands(options.workplace, dict(os.environ))
         self.files = Files(options.workplace)
         self.connections: Set[Connection] = set()
+        self._tenants: Set[Connection] = set()
         self._started = time.monotonic()
         self._stopped = asyncio.Event()
         self._deserted = asyncio.Event()
@@ -113,23 +114,35 @@ class Server:
         self._stopped.set()
 
     def admit(self, connection: Connection) -> bool:
-        """A client is there, so the lease doesn't run. False where there are too many."""
+        """Somebody has connected. False where there are too many."""
         self.connections.add(connection)
         self._deserted.clear()
-        if self._lease is not None:
-            self._lease.cancel()
-            self._lease = None
         return len(self.connections) <= MAX_CONNECTIONS
 
     def dismiss(self, connection: Connection) -> None:
-        """A client is gone."""
+        """A connection is gone."""
         self.connections.discard(connection)
         if not self.connections:
             self._deserted.set()
+        self.release_lease(connection)
+
+    def hold_lease(self, connection: Connection) -> None:
+        """It has proved to be a client's, or runs something: the server doesn't end now.
+
+        That somebody has connected means nothing: any program of the machine can, for ever.
+        """
+        self._tenants.add(connection)
+        if self._lease is not None:
+            self._lease.cancel()
+            self._lease = None
+
+    def release_lease(self, connection: Connection) -> None:
+        """It needs the server no more."""
+        self._tenants.discard(connection)
         self._start_lease()
 
     def _start_lease(self) -> None:
-        if not self.connections and self.options.lease is not None and self._lease is None:
+        if not self._tenants and self.options.lease is not None and self._lease is None:
             loop = asyncio.get_running_loop()
             self._lease = loop.call_later(self.options.lease, self.stop)
 
