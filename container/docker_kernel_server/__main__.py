@@ -17,6 +17,7 @@ from .server import Options, Server
 OPEN_FILES = 16 * 1024
 """Room for all connections and sessions; many systems give a process 1024 unless it asks."""
 
+PR_SET_DUMPABLE = 4
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -26,6 +27,7 @@ def main(args: Optional[List[str]] = None) -> int:
     given = parser.parse_args(args)
     secret = None
     if given.secret_from_stdin:
+        _close_to_others()
         secret = sys.stdin.buffer.readline().strip()
         if not secret:
             parser.error(
@@ -65,6 +67,15 @@ def main(args: Optional[List[str]] = None) -> int:
 
 async def _serve(options: Options) -> None:
     await Server(options).serve()
+
+
+def _close_to_others() -> None:
+    """Let no other process of this user read our memory, where the secret is, and leave no core
+    dump. What we start isn't bound by it: a new program begins open again."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # not Linux, or no ctypes
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _make_folders(parser: argparse.ArgumentParser, workplace: str) -> None:

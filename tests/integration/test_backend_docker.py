@@ -162,6 +162,34 @@ def test_the_secret_is_nowhere_to_be_seen(make: Make, docker_client: docker.Dock
     assert run(endpoint, "found = 1") == 1
 
 
+LOOK_INTO_THE_SERVER = """
+import ctypes, os
+from pathlib import Path
+found = []
+for process in Path("/proc").glob("[0-9]*"):
+    if b"tcp_server.py" in (process / "cmdline").read_bytes().partition(b"--")[0]:
+        if (process / "comm").read_text().startswith(("docker-init", "tini")):
+            continue
+        for name in ("mem", "environ", "maps", "fd"):
+            try:
+                (os.listdir if name == "fd" else open)(process / name)
+                found.append(f"{name} was opened")
+            except PermissionError:
+                found.append(name)
+# The person's own processes can be debugged as ever.
+found.append(ctypes.CDLL(None).prctl(3))
+found.append(os.access(f"/proc/{os.getppid()}/mem", os.R_OK))
+"""
+
+
+def test_no_code_looks_into_the_server(make: Make, docker_client: docker.DockerClient) -> None:
+    """X3: the secret is in its memory, and the code runs as the same user."""
+    backend = make()
+    endpoint = backend.start(Deadline(120), print)
+    assert run(endpoint, LOOK_INTO_THE_SERVER) == ["mem", "environ", "maps", "fd", 1, True]
+    assert in_container(docker_client, backend, "echo exec works") == "exec works"
+
+
 def test_settings_show_in_inspect(make: Make, docker_client: docker.DockerClient) -> None:
     backend = make(memory="300m", cpus="1.5", pids="100", user="77:88", env="{'A': 'b c'}")
     backend.start(Deadline(120), print)
