@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from docker_kernel_server.messages import Final, OpenSession
@@ -558,6 +559,37 @@ def test_a_worker_that_ends_as_soon_as_it_is_there(tmp_path: Path) -> None:
             assert answer.reason == "refused"
             assert "SIGKILL" in answer.result
         assert client.run("echo alive").text() == "alive\n"
+
+
+STRANGE_PIPES = """
+import array, os, socket, stat, tempfile
+# The worker's own socket for pipes is the datagram one.
+for fd in range(3, 64):
+    try:
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            pipes = socket.socket(fileno=os.dup(fd))
+            if pipes.type == socket.SOCK_DGRAM:
+                break
+    except OSError:
+        pass
+for kind in (tempfile.TemporaryFile(), socket.socket(), open("/dev/null")):
+    rights = array.array("i", [kind.fileno(), kind.fileno()])
+    for _ in range(50):
+        pipes.sendmsg([b"strange\\n"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+os.system("echo from a child")
+"""
+
+
+def test_only_pipes_are_taken_from_a_worker(tmp_path: Path) -> None:
+    """P3: what else its code sends costs the server nothing, and the cell neither."""
+    with Server(tmp_path) as server, server.connect() as client:
+        session = client.open()
+        session.ok("1")
+        before = psutil.Process(server.process.pid).num_fds()
+        assert session.ok(STRANGE_PIPES).text() == "from a child\n"
+        assert session.ok("1 + 1").value == "2"
+        assert psutil.Process(server.process.pid).num_fds() - before < 10
+        assert server.log() == ""
 
 
 def script(folder: Path, text: str) -> str:

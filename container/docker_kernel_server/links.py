@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
@@ -214,10 +215,16 @@ class WorkerLink:
                 self._loop.remove_reader(self._pipes_socket)
                 return
             fds = array.array("i")
-            for _, _, payload in ancillary:
-                fds.frombytes(payload[: len(payload) // FD_BYTES * FD_BYTES])
-            # The newline only keeps the datagram of no cell from being empty.
-            self._adopt(name[:-1].decode("utf-8", "replace"), list(fds))
+            for level, kind, payload in ancillary:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    fds.frombytes(payload[: len(payload) // FD_BYTES * FD_BYTES])
+            # The person's code can reach this socket, too, and send what is no pipe.
+            if all(stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in fds):
+                # The newline only keeps the datagram of no cell from being empty.
+                self._adopt(name[:-1].decode("utf-8", "replace"), list(fds))
+            else:
+                for fd in fds:
+                    os.close(fd)
 
     def _adopt(self, cell: str, fds: List[int]) -> None:
         for stream, fd in zip(("stdout", "stderr"), fds):
