@@ -144,6 +144,25 @@ for byte in 'é🐍'.encode():
     assert session.ok("print('\\ud800 \\x00 \\x1b[31m')").text() == "\ud800 \x00 \x1b[31m\n"
 
 
+def test_bytes_come_in_order_with_text(session: Session) -> None:
+    """O1, O3: in the cell that writes them, with no flush."""
+    session.ok("import io, sys")
+    assert session.ok("_ = sys.stdout.buffer.write(b'x')").text() == "x"
+    code = "sys.stdout.buffer.write(b'1'); print('2', end=''); sys.stdout.buffer.write(b'34')\n"
+    assert session.ok(code + "print('5'); print('6', file=sys.stderr)").text("stdout") == "12345\n"
+    # A character that is never finished is replaced, and nothing goes to the next cell.
+    code = "sys.stdout.buffer.write(b'a\\xc3'); print('b'); _ = sys.stdout.buffer.write(b'\\xc3')"
+    assert session.ok(code).text() == "a\ufffdb\n\ufffd"
+    assert session.ok("print('c')").text() == "c\n"
+    # A wrapper that goes closes nothing.
+    code = "w = io.TextIOWrapper(sys.stdout.buffer); _ = w.write('é'); w.flush(); del w"
+    assert session.ok(code).text() == "é"
+    assert session.ok("_ = sys.stdout.buffer.write(memoryview(b'still'))").text() == "still"
+    assert session.execute("sys.stdout.buffer.write('text')").error == "TypeError"
+    code = "import subprocess; _ = subprocess.run(['printf', 'child'], stdout=sys.stdout.buffer)"
+    assert session.ok(code).text() == "child"
+
+
 # ---- threads, children, closed streams
 
 

@@ -132,13 +132,15 @@ class OutStream(io.TextIOBase):
         self._output = output
         self.name = name
         self._stream = name
-        self.buffer = io.BufferedWriter(_Bytes(self), 1)
+        self.buffer = _Bytes(output, name)
 
     def write(self, text: str) -> int:
         """Write text."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text)}")
         if text:
+            if self.buffer.rest:
+                self.buffer.finish()
             self._output.write(self._stream, text)
         return len(text)
 
@@ -163,20 +165,50 @@ class OutStream(io.TextIOBase):
         self.flush()
 
 
-class _Bytes(io.RawIOBase):
-    """What stands behind ``sys.stdout.buffer``: bytes as text, split characters made whole."""
+class _Bytes(io.BufferedIOBase):
+    """What stands behind ``sys.stdout.buffer``: bytes as text, in order with what is printed.
 
-    def __init__(self, stream: OutStream) -> None:
+    A character that is split over two writes comes out whole, where nothing is printed in between.
+    """
+
+    def __init__(self, output: Output, stream: str) -> None:
         super().__init__()
+        self._output = output
         self._stream = stream
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def writable(self) -> bool:
-        return True
+        self.rest = b""
+        """The beginning of a character."""
 
     def write(self, data: Any) -> int:
-        self._stream.write(self._decoder.decode(bytes(data)))
-        return len(data)
+        """Write bytes."""
+        new = memoryview(data).tobytes()
+        whole = self.rest + new
+        text, used = codecs.utf_8_decode(whole, "replace", False)
+        self.rest = whole[used:]
+        if text:
+            self._output.write(self._stream, text)
+        return len(new)
+
+    def finish(self) -> None:
+        """Nothing more comes of a character that was begun."""
+        rest, self.rest = self.rest, b""
+        if rest:
+            self._output.write(self._stream, rest.decode("utf-8", "replace"))
+
+    def flush(self) -> None:
+        """Send what waits."""
+        self._output.flush()
+
+    def fileno(self) -> int:
+        """The descriptor of the cell's pipe, as of the stream."""
+        return DESCRIPTORS[self._stream]
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def close(self) -> None:
+        """Not closed: a wrapper that somebody has put around it may go."""
+        self.flush()
 
 
 def install_streams(output: Output) -> Dict[str, OutStream]:

@@ -244,6 +244,8 @@ class Worker(Console):
             answers = self._answers.pop(request.id, None)
             if answers is not None:
                 answers.put(None)  # a thread of the cell may be waiting
+            for stream in self._streams.values():
+                stream.buffer.finish()
             _flush_foreign_buffers()
 
     async def _execute_in_main(self, request: Execute) -> Reply:
