@@ -67,7 +67,7 @@ run_key = pytest.StashKey[Run]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start from known ground: settings of the person who runs the tests must not reach them."""
-    # A shell starts what runs in its background with Ctrl-C ignored, and so would all that we start.
+    # A shell starts what runs in its background with Ctrl-C ignored; all that we start would be so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name.startswith("DOCKER_KERNEL_") and not name.startswith("DOCKER_KERNEL_TEST_"):
