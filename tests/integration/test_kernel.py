@@ -224,6 +224,7 @@ def test_an_image_that_is_too_old_for_ipython(old_image: str, folder: Path) -> N
         assert (cell.text(), cell.result) == ("hi\n", "42")
         assert kernel.run("1 / 0").reply["content"]["ename"] == "ZeroDivisionError"
         assert kernel.run("input('? ')", answer=lambda _: "yes").result == "'yes'"
+        assert "Type: %pip install ipython" in kernel.run("%timeit 1").error
         assert "x" in kernel.ask("complete", "x", 1)["matches"]
 
 
