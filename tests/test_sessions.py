@@ -215,38 +215,6 @@ def test_an_interrupt_in_any_moment_of_short_cells(client: Wire, session: Sessio
     assert session.ok("1 + 1").value == "2"
 
 
-def test_an_interrupt_is_of_one_cell_alone(client: Wire, session: Session) -> None:
-    """C3: also where that cell ends by itself just then, and the next one has begun."""
-    session.ok("import time")
-    interrupted = 0
-    for number in range(100):
-        cells = [session.begin("time.sleep(0.002)") for _ in range(12)]
-        time.sleep(number / 5000)  # any moment of them
-        interrupt = client.begin("interrupt", session=session.name)
-        ended: list[str] = []
-        while len(ended) <= len(cells):
-            message = client.step()
-            if message["type"] == "final":
-                ended.append(message["id"])
-        # What the server took for the running one, when it served the interrupt.
-        named = [name for name in ended[ended.index(interrupt) + 1 :] if name in cells][:1]
-        for name in cells:
-            if client.finish(name).reason == "interrupt":
-                assert [name] == named
-                interrupted += 1
-            else:
-                assert client.finish(name).reason == "ok"
-    assert interrupted
-
-
-def test_a_cell_may_interrupt_itself_at_once(session: Session) -> None:
-    """C3: as libraries do that watch a time limit."""
-    session.ok("import os, signal, _thread")
-    for code in ("os.kill(os.getpid(), signal.SIGINT)", "_thread.interrupt_main()"):
-        answer = session.execute(f"{code}\nwhile True: pass")
-        assert answer.reason == "interrupt"
-
-
 def test_a_flood_of_interrupts_never_ends_a_session(client: Wire, session: Session) -> None:
     """C3: they come in every moment of a cell, also while it deals with the one before."""
     session.ok("kept = 42")

@@ -1,8 +1,7 @@
 """Ctrl-C in a worker: it ends the person's code, and never ours.
 
 SIGINT raises KeyboardInterrupt where a cell's code is running, cancels the cell where it awaits,
-and does nothing between cells. The server sends it for one cell, which may have ended by itself
-meanwhile; so at the beginning of a cell it counts only where the server's line names this one.
+and does nothing between cells.
 """
 
 from __future__ import annotations
@@ -20,14 +19,6 @@ from typing import Any, Iterator, Optional, Set
 NUDGE_SECONDS, MAX_NUDGES = 0.05, 40
 """After so long, a signal that has done nothing yet is sent to the main thread once more."""
 
-POLL_SECONDS = 0.001
-
-YOUNG_SECONDS = 0.1
-"""How long a cell has to be running until a signal is sure to be meant for it."""
-
-NAMED_SECONDS = 1.0
-"""How late a signal may come after the line that names its cell."""
-
 
 class Interrupts:
     """The handler of SIGINT, and what it has to know. Made in the main thread."""
@@ -36,9 +27,6 @@ class Interrupts:
         self._loop = loop
         self._main = threading.get_ident()
         self._running: Optional[str] = None
-        self._began = 0.0
-        self._named = ""
-        self._named_at = 0.0
         self._forking = False
         self._doomed: Set[str] = set()
         self.task: Optional[asyncio.Task[Any]] = None
@@ -51,7 +39,6 @@ class Interrupts:
     def running(self, cell: str) -> Iterator[None]:
         """While the person's code runs. KeyboardInterrupt if it was doomed before it began."""
         self.came = False
-        self._began = time.monotonic()
         self._running = cell
         # A cell before may have set its own; a debugger does, when it is told to continue.
         signal.signal(signal.SIGINT, self._on_signal)
@@ -69,7 +56,6 @@ class Interrupts:
 
         The signal that comes with this would find nothing to interrupt then.
         """
-        self._named, self._named_at = cell, time.monotonic()
         if cell != self._running:
             self._doomed.add(cell)
         else:
@@ -102,14 +88,11 @@ class Interrupts:
                 return
             if signal.getsignal(signal.SIGINT) != self._on_signal:
                 return  # the cell has a handler of its own, and once is what it was sent
-            self._named_at = time.monotonic()
             signal.pthread_kill(self._main, signal.SIGINT)
 
     def _on_signal(self, signum: int, frame: object) -> None:
         if self._running is None or self.task is None or self._forking:
             return  # `_nudge` repeats it
-        if not self._is_meant():
-            return
         current = asyncio.current_task(self._loop)
         if current is None:
             # The cell awaits, and so no code of it is there to raise in.
@@ -119,20 +102,6 @@ class Interrupts:
             self.came = True
             raise KeyboardInterrupt
         # Else it came on the way into the cell, and `_nudge` repeats it, or on the way out.
-
-    def _is_meant(self) -> bool:
-        """Whether a signal that comes now is for the running cell, and not for one before it.
-
-        The line that says so comes with the signal; while this waits, the reader thread takes it.
-        Where none comes, the code has sent the signal itself.
-        """
-        while time.monotonic() - self._began < YOUNG_SECONDS:
-            if self._named == self._running:
-                return True
-            if time.monotonic() - self._named_at < NAMED_SECONDS:
-                return False
-            time.sleep(POLL_SECONDS)
-        return True
 
     def _is_in_cell(self) -> bool:
         """Whether what is raised here comes up in the shell, which can deal with it."""
