@@ -67,7 +67,7 @@ class Pair:
         )
         self._folders = folders
         self._stack = contextlib.ExitStack()
-        self._env = {**os.environ, "IPYTHONDIR": str(folder / "ipython")}
+        self._env = {**os.environ, "IPYTHONDIR": str(folder / "ipython"), "SHELL": "/bin/bash"}
         # Where it is set, ipykernel leaves the descriptors of its output alone.
         self._env.pop("PYTEST_CURRENT_TEST", None)
 
