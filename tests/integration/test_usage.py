@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kernels import PATIENCE, Kernel, Message
@@ -55,6 +56,10 @@ def test_it_is_the_containers(kernel: Kernel) -> None:
     content = usage(kernel)
     assert cell.result == str((content["hostname"], content["pid"]))
     assert content["cpu_count"] == 1
+    # What ipykernel sends on every platform; a frontend may rely on it.
+    assert content.keys() >= {"hostname", "pid", "kernel_cpu", "kernel_memory", "cpu_count"}
+    assert psutil.virtual_memory()._fields[:5] == ("total", "available", "percent", "used", "free")
+    assert content["host_virtual_memory"].keys() >= set(psutil.virtual_memory()._fields[:5])
     memory = content["host_virtual_memory"]
     assert memory["total"] == 512 * MEBI
     assert memory["used"] + memory["available"] == memory["total"]
