@@ -10,6 +10,7 @@ import itertools
 import logging
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -30,6 +31,10 @@ MAX_LATE_HANDLERS = 1000
 
 CLOSE_SECONDS = 2.0
 """How long `close` waits for the reading thread."""
+
+DYING_SECONDS = 1.0
+"""How long to wait, after a connection broke, for the end of its server to show."""
+LOOK_SECONDS = 0.05
 
 OnEvent = Callable[[Event], None]
 
@@ -57,9 +62,9 @@ class Call:
 class Client:
     """A connection to a server, with the handshake done.
 
-    ``on_event`` gets the events that no request's own handler takes. ``why_lost`` is asked, once,
-    why the server is gone when the connection breaks; "" where it isn't. Both are called in the
-    reading thread, as the handlers of requests are.
+    ``on_event`` gets the events that no request's own handler takes. ``why_lost`` is asked why the
+    server is gone when the connection breaks; "" where it isn't, and then it is asked again for a
+    moment. Both are called in the reading thread, as the handlers of requests are.
     """
 
     def __init__(
@@ -218,7 +223,10 @@ class Client:
             call.future.set_exception(_again(lost))
 
     def _explain(self, lost: ConnectionLost) -> ConnectionLost:
-        why = self._why_lost()
+        # A server that dies hangs up first; its container, or its process, ends a moment later.
+        patience = Deadline(DYING_SECONDS)
+        while not (why := self._why_lost()) and not self._closed and not patience.expired:
+            time.sleep(LOOK_SECONDS)
         if why:
             return ConnectionLost(
                 lost.what, why, "run it again: that begins anew, without variables"

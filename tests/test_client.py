@@ -154,6 +154,20 @@ def test_a_lost_connection_answers_every_call() -> None:
         client.close()
 
 
+def test_a_server_that_is_dying_is_not_said_to_run() -> None:
+    """C5: it hangs up before its end can be seen from outside."""
+    answers = iter(["", "", "killed by the code"])
+
+    def serve(connection: socket.socket) -> None:
+        peer.speak(connection, lambda *_: peer.hang_up(connection))
+
+    with peer.listening(serve) as port:
+        client = connect(Endpoint("127.0.0.1", port, None), why_lost=lambda: next(answers))
+        with pytest.raises(ConnectionLost, match="killed by the code"):
+            client.request(Status("1")).result(5)
+        client.close()
+
+
 def test_close_ends_the_calls_and_the_thread() -> None:
     with peer.server(lambda *_: None) as endpoint:
         client = connect(endpoint)

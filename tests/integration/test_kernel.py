@@ -100,6 +100,25 @@ def test_a_restart_ends_the_cell_that_runs(image: str, folder: Path) -> None:
         assert kernel.run("1").result == "1"
 
 
+KILL_THE_SERVER = """
+import os, signal
+from pathlib import Path
+for process in Path("/proc").glob("[0-9]*"):
+    if (process / "stat").read_text().split(") ")[1].split()[1] == "1" and process.name != "1":
+        os.kill(int(process.name), signal.SIGKILL)
+"""
+
+
+def test_a_cell_that_kills_the_server_is_told_so(image: str, folder: Path) -> None:
+    """C5: and not that the server still runs; the next cell works."""
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        kernel.run("1")
+        cell = kernel.run(KILL_THE_SERVER)
+        assert cell.status == "error"
+        assert "the container ended with status 137" in cell.error
+        assert kernel.run("1 + 1").result == "2"
+
+
 def test_after_a_crash_of_the_kernels_process_the_container_is_found_again(
     image: str, folder: Path
 ) -> None:
