@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import tempfile
 import time
 from typing import Callable, Dict, List, Optional, Set
@@ -38,7 +39,8 @@ class Command:
         self._on_text = on_text
         self._commands = commands
         self._merged = merged
-        self._process: Optional[asyncio.subprocess.Process] = None
+        self._process: "Optional[subprocess.Popen[bytes]]" = None
+        self._exited: "asyncio.Future[int]" = asyncio.get_running_loop().create_future()
         self._pipes: List[OutputPipe] = []
         self._ended_by = ""
         self._ladder: "Optional[asyncio.Task[None]]" = None
@@ -50,14 +52,14 @@ class Command:
         if self._ended_by == "closed":  # the client has gone before it began
             raise RequestRefused("the connection was closed")
         with contextlib.ExitStack() as stack:
-            process = await self._start(stack)
+            self._start(stack)
             if self._request.timeout is not None:
                 loop = asyncio.get_running_loop()
                 timer = loop.call_later(self._request.timeout, self.stop, "timeout")
             if self._ended_by:  # while it was being started
                 self._begin_ladder()
             try:
-                code = await process.wait()
+                code = await self._exited
             except asyncio.CancelledError:  # the server stops
                 self.kill()
                 raise
@@ -78,6 +80,13 @@ class Command:
         self._ended_by = why
         if self._process is not None:
             self._begin_ladder()
+
+    def look(self) -> None:
+        """A process has ended: perhaps this one."""
+        if self._process is not None and not self._exited.done():
+            code = self._process.poll()
+            if code is not None:
+                self._exited.set_result(code)
 
     def kill(self) -> None:
         """End it at once."""
@@ -104,7 +113,7 @@ class Command:
         """Whether a background child still holds a pipe."""
         return bool(self._pipes)
 
-    async def _start(self, stack: contextlib.ExitStack) -> asyncio.subprocess.Process:
+    def _start(self, stack: contextlib.ExitStack) -> None:
         if not all(isinstance(value, str) for value in self._request.env.values()):
             raise RequestRefused("the command could not be started: 'env' must hold strings")
         try:
@@ -113,8 +122,9 @@ class Command:
             stdin = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
             stdin.write(self._request.stdin.encode("utf-8", "surrogateescape"))
             stdin.seek(0)
-            self._process = await asyncio.create_subprocess_exec(
-                *self._argv(stack),
+            # Not asyncio's: that needs a thread for each, and there may be no further one.
+            self._process = subprocess.Popen(
+                self._argv(stack),
                 stdin=stdin,
                 stdout=writers[0],
                 stderr=writers[1],
@@ -125,7 +135,7 @@ class Command:
         except (OSError, ValueError) as exc:
             self.close()
             raise RequestRefused(f"the command could not be started: {exc}") from exc
-        return self._process
+        self.look()
 
     def _open_pipe(self, stream: str, stack: contextlib.ExitStack) -> int:
         read, write = os.pipe()
@@ -189,6 +199,11 @@ class Commands:
 
     def __len__(self) -> int:
         return len(self._running)
+
+    def reap(self) -> None:
+        """A process of the server has ended (SIGCHLD)."""
+        for command in list(self._running):
+            command.look()
 
     def folder(self, cwd: Optional[str]) -> str:
         """Where a command runs that was given this folder."""

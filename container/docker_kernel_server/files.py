@@ -17,7 +17,8 @@ import os
 import re
 import secrets
 import stat
-from typing import Any, Callable, Dict, Optional, Tuple, TypeVar
+import threading
+from typing import Any, Callable, Dict, Optional, Tuple, TypeVar, cast
 
 from .errors import BadMessage, RequestRefused
 from .messages import (
@@ -307,4 +308,29 @@ def _words(request: FileRequest, exc: OSError) -> str:
 
 
 async def _in_thread(work: Callable[..., T], *args: Any) -> T:
-    return await asyncio.get_running_loop().run_in_executor(None, work, *args)
+    """Do it in a thread of its own. `RequestRefused` where there can be no further one."""
+    loop = asyncio.get_running_loop()
+    done: "asyncio.Future[T]" = loop.create_future()
+
+    def tell(result: Optional[T], error: Optional[BaseException]) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(cast(T, result))
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = work(*args)
+        except BaseException as exc:  # noqa: BLE001 - whoever awaits it deals with it
+            error = exc
+        with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
+            loop.call_soon_threadsafe(tell, result, error)
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError as exc:
+        raise RequestRefused(f"{exc}; end what has many threads or processes") from exc
+    return await done

@@ -75,6 +75,7 @@ class Server:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGCHLD, self.commands.reap)
         port = listener.sockets[0].getsockname()[1]
         sys.stdout.write(f"listening on {self.options.host}:{port}\n")
         sys.stdout.flush()

@@ -28,6 +28,7 @@ from cells import run
 from docker_kernel import runtime
 from docker_kernel.backends import Endpoint, make_backend
 from docker_kernel.backends.container import DockerBackend
+from docker_kernel.client import Client
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
 from docker_kernel.errors import (
@@ -40,6 +41,7 @@ from docker_kernel.errors import (
     StartCancelled,
     StartTimeout,
 )
+from docker_kernel_server.messages import Final, ListFiles, Request, Run
 from engine import Engine
 from system import wait_until
 
@@ -271,6 +273,41 @@ def test_an_older_python_gets_a_volume_of_its_own(
         for item in (old, new)
     ]
     assert not sources[0] & sources[1]
+
+
+USE_ALL_THREADS = """
+import threading
+gate, threads = threading.Event(), []
+first = threading.Event()
+threading.Thread(target=first.wait, daemon=True).start()
+while True:
+    try:
+        threads.append(threading.Thread(target=gate.wait, daemon=True))
+        threads[-1].start()
+    except RuntimeError:
+        break
+found = len(threads)
+"""
+
+
+def test_requests_get_their_final_where_no_process_can_be_made(make: Make) -> None:
+    """Fixed point 5 of the wire: in the server, all limits may be used up by the code."""
+    endpoint = make(pids="60").start(Deadline(120), print)
+    assert run(endpoint, USE_ALL_THREADS) > 10
+    client = Client.connect(endpoint, Deadline(10))
+
+    def ask(request: Request) -> Final:
+        return client.request(request).result(60)
+
+    try:
+        assert "could not be started" in str(ask(Run("1", "true")).result)
+        assert ask(ListFiles("2", "/")).reason == "refused"
+        # One place is enough for a command: nothing else is needed beside its process.
+        run(endpoint, "first.set(); found = 1")
+        assert wait_until(lambda: ask(Run(client.new_id(), "true")).reason == "ok", 10)
+        assert wait_until(lambda: ask(ListFiles(client.new_id(), "/")).reason == "ok", 10)
+    finally:
+        client.close()
 
 
 # -- the workspace
