@@ -143,6 +143,34 @@ def test_an_ipython_that_is_installed_later_serves_after_a_restart(
         assert session.ok("%pwd").value == repr(str(tmp_path / "work"))
 
 
+def test_an_ipython_without_comm_serves_without_widgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bare_python: str
+) -> None:
+    """K6, K7: an image's own IPython needs no such package; where widgets do, they say so."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (packages,) = [part for part in runtime.parts() if part.name == runtime.PACKAGES]
+    make = "import sys; _ = sys.modules['ipykernel.comm'].Comm(target_name='t')"
+    with Server(tmp_path / "work", python=bare_python) as server, server.connect() as client:
+        session = client.open()
+        with tarfile.open(fileobj=io.BytesIO(packages.archive())) as tar:
+            comm = [item for item in tar.getmembers() if item.name.startswith("comm")]
+            others = [item for item in tar.getmembers() if item not in comm]
+            tar.extractall(user_site(session), others, filter="data")
+            answer = session.ask("restart_session").result
+            assert (answer["shell"], answer["notes"]) == ("ipython", [])
+            assert session.ok("%pwd").value == repr(str(tmp_path / "work"))
+            assert session.ask("comm_info").result["comms"] == {}
+            session.ok("get_ipython().kernel.comm_manager.register_target('t', print)")
+            opened = session.ask("comm_open", comm_id="c", target_name="t")
+            assert "%pip install comm" in opened.result
+            failed = session.execute(make)
+            assert "%pip install comm" in failed.of("error")[0]["evalue"]
+            # As is told.
+            tar.extractall(user_site(session), comm, filter="data")
+        assert session.ask("restart_session").status == 0
+        assert session.ok(make).of("comm_open")
+
+
 HOSTILE = ("docker_kernel_server", "json", "typing", "site", "asyncio", "selectors")
 
 

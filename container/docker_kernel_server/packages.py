@@ -38,7 +38,13 @@ _NEEDED = (
 )
 # Not matplotlib_inline: it brings numpy and matplotlib, which start threads, look at what a session
 # sets up (MPLBACKEND, OMP_NUM_THREADS), and are what people upgrade.
-_WELCOME = ("jedi", "pygments.formatters", "pygments.lexers", "sqlite3")
+_WELCOME = (
+    "docker_kernel_server.shells.comms",
+    "jedi",
+    "pygments.formatters",
+    "pygments.lexers",
+    "sqlite3",
+)
 
 # IPython and what shares its state by module: two copies of these would not know each other.
 KEPT = {"IPython", "traitlets", "comm", "docker_kernel_server"}

@@ -20,7 +20,6 @@ from traitlets import CBool, Type, default
 
 from . import Console, trim
 from .cellnames import CellCompiler
-from .comms import Comms
 from .display import WireDisplayHook, WireDisplayPublisher
 from .magics import KernelMagics
 
@@ -31,10 +30,10 @@ NO_SCREEN = "a container has no screen; use %matplotlib inline or %matplotlib wi
 class KernelFacade:
     """What libraries look for behind ``get_ipython().kernel``."""
 
-    def __init__(self, console: Console, comms: Comms) -> None:
+    def __init__(self, console: Console, comm_manager: Any) -> None:
         self._console = console
         self.shell: Any = None
-        self.comm_manager = comms.manager
+        self.comm_manager = comm_manager
 
     def get_parent(self, channel: Optional[str] = None) -> Dict[str, Any]:
         """The message that the caller's cell came with; ipywidgets' Output asks for its msg_id."""

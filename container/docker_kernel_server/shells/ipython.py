@@ -18,9 +18,20 @@ from ..messages import CommInfo, Complete, Execute, History, Inspect, IsComplete
 from ..output import OutStream
 from . import Console, Reply, Shell, lookalikes
 from .application import IPKernelApp
-from .comms import Comms
 from .display import CellState
 from .interactive import KernelFacade, ZMQInteractiveShell, text_of
+
+
+def _make_comms(console: Console) -> Any:
+    # Here and not above: the package may have been installed since the zygote's start.
+    try:
+        from .comms import Comms
+
+        return Comms(console)
+    except ImportError:
+        from .nocomms import NoComms
+
+        return NoComms()
 
 
 class IPythonShell(Shell):
@@ -30,8 +41,8 @@ class IPythonShell(Shell):
     no_stdin_error = StdinNotImplementedError
 
     def __init__(self, console: Console) -> None:
-        self._comms = Comms(console)
-        kernel = KernelFacade(console, self._comms)
+        self._comms = _make_comms(console)
+        kernel = KernelFacade(console, self._comms.manager)
         lookalikes.install(
             {
                 "zmqshell": {"ZMQInteractiveShell": ZMQInteractiveShell},
