@@ -226,7 +226,8 @@ class IPythonShell(Shell):
         return {"status": "ok", "history": list(rows)}
 
     def comm_info(self, request: CommInfo) -> Reply:
-        return self._comms.info(request.target_name)
+        reply: Reply = self._comms.info(request.target_name)
+        return reply
 
     def comm(self, request: Request, buffers: Optional[List[bytes]]) -> None:
         self._comms.handle(request, buffers)
