@@ -19,10 +19,13 @@ from . import Progress
 from .docker import Engine
 from .labels import PREFIX, labels
 from .probing import ImagePython
-from .throwaway import SWEEP_SECONDS, run_once
+from .throwaway import run_once
 
 KIND = "runtime"
 IMAGE_LABEL = f"{PREFIX}image"
+
+SWEEP_SECONDS = 15.0
+"""How long the removal of old volumes may hold a filling up; the rest goes with the next one."""
 
 _FILL_FOLDER = "docker-kernel-fill"
 _FILLED = 0
