@@ -303,7 +303,9 @@ def test_a_command_without_descriptors_is_refused(tmp_path: Path) -> None:
         assert client.run("true").reason == "refused"
         with Raw(server.port) as raw:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, (opened + 1, before[1]))
-            assert raw.run(b"true").reason == "refused"
+            answer = raw.run(b"true")
+            assert (answer.ending, answer.final["code"]) == ((126, "refused"), "refused")
+            assert "could not be started" in answer.result
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         assert client.run("true").ending == (0, "ok")
         assert "never retrieved" not in server.log()

@@ -40,6 +40,8 @@ def values_for(cls: type[Message]) -> st.SearchStrategy[dict[str, Any]]:
             field.default is not dataclasses.MISSING
             or field.default_factory is not dataclasses.MISSING
         )
+        if field.name == "id" and cls in REQUESTS.values():
+            value = value.filter(bool)
         (optional if has_default else required)[field.name] = value
     return st.fixed_dictionaries(required, optional=optional)
 
@@ -108,6 +110,7 @@ def test_any_object_is_a_message_or_a_named_fault(data: dict[str, Any]) -> None:
         ({"type": "x" * 10_000}, UnknownType, "unknown type 'x+'$"),
         ({"type": "status", "id": 5}, BadMessage, "status: 'id' must be str, not int"),
         ({"type": "status", "id": "x" * 201}, BadMessage, "'id' is longer than 200 characters"),
+        ({"type": "status", "id": ""}, BadMessage, "status: 'id' must not be empty"),
         ({"type": "status", "id": None}, BadMessage, "'id' must be str, not NoneType"),
         (
             {"type": "open_session", "id": "1", "session": "x" * 201},

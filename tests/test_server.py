@@ -139,6 +139,7 @@ BAD_LINES = [
     (b"[" * 100_000, "bad_line"),
     (b"{}", "bad_message"),
     (b'{"type": "run"}', "bad_message"),
+    (b'{"type": "status", "id": ""}', "bad_message"),
     (b'{"type": "fly"}', "unknown_type"),
 ]
 
@@ -232,6 +233,19 @@ def test_an_id_that_is_still_running_is_refused(server: Server) -> None:
         client.ask("cancel", target=run)
         assert client.finish(run).reason == "interrupt"
         assert client.ask("status").status == 0
+
+
+def test_an_id_that_another_connection_uses_in_the_session_is_refused(server: Server) -> None:
+    """Fixed point 5: this connection has no other request of that id, so it gets a final."""
+    with server.connect() as first, server.connect() as second:
+        cell = first.open("shared").begin("print('on'); import time; time.sleep(4321)")
+        first.wait_for_text(cell, "on")
+        session = second.open("shared")
+        second.send({"type": "execute", "id": cell, "session": "shared", "code": "1"})
+        final = second.receive()
+        assert (final["type"], final["id"], final["reason"]) == ("final", cell, "refused")
+        session.interrupt()
+        assert first.finish(cell).reason == "interrupt"
 
 
 # ---- the handshake

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import weakref
+from dataclasses import replace
 from typing import TYPE_CHECKING, Coroutine, Dict, List, Optional, Sequence, Set, Union, cast
 
 from .commands import Command
@@ -297,12 +298,12 @@ class Connection(asyncio.Protocol, Sink):
         try:
             final = await self._run("raw", command)
         except RequestRefused as exc:
-            final = Final("", 126, "refused", exc.message)
+            final = Final("", 126, "refused", code=exc.code)
             kept.append(exc.message)
         ended = True
         if not room:
             kept.append(f"\n[the result ends here, at {MAX_RAW_RESULT_CHARS} characters]\n")
-        self.send(encode(Final("", final.status, final.reason, "".join(kept), "", final.seconds)))
+        self.send(encode(replace(final, id="", result="".join(kept))))
 
     def _on_quiet(self) -> None:
         self._raw_pieces = 0

@@ -106,6 +106,11 @@ class Request(Message):
 
     id: str
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.id:  # events of no request have that
+            raise BadMessage(f"{self.TYPE}: 'id' must not be empty")
+
 
 @dataclass(frozen=True)
 class SessionRequest(Request):

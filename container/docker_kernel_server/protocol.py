@@ -69,9 +69,11 @@ MAX_HANDSHAKE_LINE_BYTES = 64 * 1024
 # As much of `{ "key" :` as has come. A shell command may begin with `{ "ls"`, but has no colon
 # then.
 _HELLO_START = re.compile(rb'\s*\{\s*(\Z|"[^"]*(\Z|"\s*(\Z|:)))')
+# A request line at the very beginning; of the methods that a browser sends, also a part of one. Any
+# other method is in capitals, too, or `echo see HTTP/1.1` would be one.
 _HTTP = re.compile(
     rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|CONNECT|TRACE|PRI) "
-    rb"|[!-~]+ [^ ]+ HTTP/\d(\.\d)?\r?(\n|\Z)"
+    rb"|[A-Z]+ [^ \n]+ HTTP/\d(\.\d)?\r?(\n|\Z)"
 )
 _NONCE = re.compile(r"[0-9a-f]{32,128}")
 _TLS = b"\x16\x03"
@@ -384,6 +386,6 @@ def _answers_raw(message: Json) -> bool:
 def refusal(message: Json, exc: ProtocolError) -> Event:
     """The answer to a line that can't be served: a `Final` where it has an id, else a `Fault`."""
     name = message.get("id")
-    if isinstance(name, str) and len(name) <= MAX_ID_CHARS:
+    if isinstance(name, str) and 0 < len(name) <= MAX_ID_CHARS:
         return Final(name, 1, "refused", exc.message, code=exc.code)
     return Fault("", exc.code, exc.message)
