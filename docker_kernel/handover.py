@@ -6,17 +6,32 @@ file, readable by its owner alone, as it holds the container's secret.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 
 from jupyter_core.paths import jupyter_runtime_dir
 
+from docker_kernel_server.messages import MAX_ID_CHARS
+
 SUFFIX = ".docker-kernel"
 """Not .json: Jupyter takes every kernel-*.json in this folder for a connection file."""
 
 MAX_BYTES = 64 * 1024
 """A file that is longer wasn't written by us."""
+
+
+def kernel_name(connection_file: str) -> str:
+    """What we call the kernel with this connection file: the file's name, shortened if it's long.
+
+    On the wire a name may have 200 characters, and a file's has something behind it.
+    """
+    name = os.fsencode(Path(connection_file).stem)
+    if len(name) > MAX_ID_CHARS:
+        digest = hashlib.sha256(name).hexdigest().encode()
+        name = name[: MAX_ID_CHARS - len(digest) - 1] + b"-" + digest
+    return os.fsdecode(name)
 
 
 class HandoverFile:
@@ -27,7 +42,7 @@ class HandoverFile:
         folder = path.parent if path.parent != Path() else Path(jupyter_runtime_dir())
         if path.exists():
             folder = path.resolve().parent
-        self.path = folder / f"{path.stem}{SUFFIX}"
+        self.path = folder / f"{kernel_name(connection_file)}{SUFFIX}"
 
     def read(self) -> dict[str, str] | None:
         """What the process before left, None for nothing of use."""

@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from pathlib import Path
 from typing import TypeVar
 
 from jupyter_core.paths import jupyter_config_path
@@ -23,7 +22,7 @@ from docker_kernel_server.messages import Event
 from .client import Client
 from .config import CONFIG_NAME, Settings
 from .errors import SettingError, StartCancelled
-from .handover import HandoverFile
+from .handover import HandoverFile, kernel_name
 from .sandbox import Sandbox
 from .session import Session
 
@@ -171,7 +170,7 @@ class Launcher:
         sandbox = Sandbox(settings, self._show, self._handover.read(), self._pass_on)
         # Named after the connection file: a restarted kernel finds its own session, and two kernels
         # that are attached to one server have two.
-        return Session(sandbox, Path(connection_file).stem, fresh=True)
+        return Session(sandbox, kernel_name(connection_file), fresh=True)
 
     def _pass_on(self, event: Event) -> None:
         # The sandbox is there before the kernel that listens.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 import pytest
 
@@ -14,6 +16,7 @@ from docker_kernel.errors import (
     SettingError,
 )
 from docker_kernel.launch import Launcher
+from wire import Server
 
 
 def test_a_new_start_shows_nothing_of_the_last_one() -> None:
@@ -61,3 +64,19 @@ def test_odd_addresses_get_an_answer_at_once_and_start_nothing_here(
     launcher.stop()
     assert caught.value.remedy
     assert psutil.Process().children() == before
+
+
+def test_a_connection_file_with_a_long_name(tmp_path: Path) -> None:
+    """E9: the session is named after it, and a name has 200 characters on the wire."""
+    with Server(tmp_path) as server, server.connect() as other:
+        names = [f"{'x' * 244}{end}" for end in "ab"]
+        launchers = [
+            Launcher([f"--port={server.port}", f"-f={tmp_path / name}.json"]) for name in names
+        ]
+        for launcher in launchers:
+            launcher.opening.result(60)
+        sessions = [session["name"] for session in other.ask("status").result["sessions"]]
+        assert len(set(sessions)) == 2
+        assert all(name.startswith("xxx") and len(name) == 200 for name in sessions)
+        for launcher in launchers:
+            launcher.stop()
