@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     finally:
         printer.end_line()
         _write(notebook, target, folder)
-        print(f"\nThe executed notebook is {target}")
+        print(f"\nThe executed notebook is {target}", flush=True)
     return 0
 
 
