@@ -527,3 +527,15 @@ thread.start()
         asked = client.step()
     session.reply(cell, "yes")
     assert client.finish(cell).value == "'yes'"
+
+
+@pytest.mark.parametrize("subshell", ["", "x"])
+def test_a_cell_may_stop_the_loop(client: Wire, session: Session, subshell: str) -> None:
+    """K1: it goes on, and nothing is said of it."""
+    session.ok("import asyncio; x = 1")
+    for code in ("", "await asyncio.sleep(0.01)"):
+        answer = session.ok(f"asyncio.get_running_loop().stop()\n{code}\nx", subshell=subshell)
+        assert (answer.value, answer.text()) == ("1", "")
+        assert session.ok("x", subshell=subshell).value == "1"
+    assert session.ok("task = asyncio.ensure_future(asyncio.sleep(0, 5)); await task").value == "5"
+    assert not client.loose

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from typing import Any, Callable, Coroutine, Deque, Optional, Set
+from typing import Any, Callable, Coroutine, Deque, Iterator, Optional, Set
 
 from .messages import CommRequest, Request
 from .shells import SUBSHELL_THREAD
@@ -79,6 +79,13 @@ class Lane:
         return self._requests.popleft()
 
 
+def running(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[None]") -> Iterator[None]:
+    """One round for each time that the loop must be run: the person's code may stop it."""
+    task.add_done_callback(lambda _: loop.stop())
+    while not task.done():
+        yield
+
+
 def start_subshell(name: str, handle: Handle, ended: Callable[[], bool]) -> Lane:
     """A lane with a thread of its own. RuntimeError where there can be no further thread."""
     loop = asyncio.new_event_loop()
@@ -87,7 +94,8 @@ def start_subshell(name: str, handle: Handle, ended: Callable[[], bool]) -> Lane
     def run() -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_until_complete(lane.serve())
+            for _ in running(loop, loop.create_task(lane.serve())):
+                loop.run_forever()
         finally:
             for task in asyncio.all_tasks(loop):
                 task.cancel()

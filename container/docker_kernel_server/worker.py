@@ -35,7 +35,7 @@ from . import installed, variables
 from .errors import ProtocolError, RequestRefused
 from .framing import LineSplitter, load_line
 from .interrupts import Interrupts
-from .lanes import Lane, start_subshell
+from .lanes import Lane, running, start_subshell
 from .messages import (
     CloseSession,
     CloseSubshell,
@@ -121,11 +121,11 @@ class Worker(Console):
         threading.Thread(target=self._read, name="docker-kernel-reader", daemon=True).start()
         task = self._loop.create_task(self._main.serve())
         self._interrupts.task = task
-        while not task.done():
+        for _ in running(self._loop, task):
             # Between cells as well, a signal's handler of the person's may raise what it likes, and
             # an interrupt come up between two callbacks of the person's own tasks.
             try:
-                self._loop.run_until_complete(task)
+                self._loop.run_forever()
             except KeyboardInterrupt:
                 continue
             except BaseException:
