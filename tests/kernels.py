@@ -140,11 +140,13 @@ class Kernel:
         self,
         code: str,
         *,
-        answer: Callable[[str], str] | None = None,
+        answer: Callable[[str], str | None] | None = None,
         during: Callable[[Message], None] | None = None,
         **keys: Any,
     ) -> Cell:
-        """Run a cell to its end. ``answer`` answers input(); ``during`` sees each message."""
+        """Run a cell to its end. ``answer`` answers input(), or doesn't where it returns None;
+        ``during`` sees each message.
+        """
         messages: list[Message] = []
 
         def keep(message: Message) -> None:
@@ -154,7 +156,9 @@ class Kernel:
 
         def reply_to_input(message: Message) -> None:
             assert answer is not None
-            self.client.input(answer(message["content"]["prompt"]))
+            text = answer(message["content"]["prompt"])
+            if text is not None:
+                self.client.input(text)
 
         reply = self.client.execute_interactive(
             code,

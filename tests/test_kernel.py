@@ -568,15 +568,15 @@ value
 """
     asked = []
 
-    def answer(prompt: str) -> str:
+    def answer(prompt: str) -> str | None:
         asked.append(prompt)
         if len(asked) == 1:
             kernel.manager.interrupt_kernel()
-            return ""
+            return None
         return "here"
 
     cell = kernel.run(code, answer=answer)
-    assert cell.result in ("'here'", "''")
+    assert (cell.text(), cell.result) == ("again\n", "'here'")
     assert kernel.run("input('next? ')", answer=lambda _: "yes").result == "'yes'"
 
 

@@ -27,6 +27,8 @@ def kernel(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("kernel")
     with OrdinaryKernel(folder=folder, env=environment(server)) as running:
         assert running.run("%load_ext docker_kernel").status == "ok"
+        # The first one may show its progress.
+        assert docker(running, "pass").status == "ok"
         yield running
 
 
