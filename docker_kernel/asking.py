@@ -33,6 +33,7 @@ class SessionKernel(SubshellKernel):
         self._iopub = IOPub(self._jupyter, self.iopub_thread, self.ident)
         self._router = Router(self._iopub, self._jupyter, self.stdin_socket)
         self._launcher.on_event = self._on_event
+        self._launcher.on_notice = self._router.tell
         for kind in ("comm_open", "comm_msg", "comm_close"):
             self.shell_handlers[kind] = getattr(self, kind)
 

@@ -10,31 +10,26 @@ import itertools
 import logging
 import secrets
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
 from docker_kernel_server.errors import BadMessage
 from docker_kernel_server.framing import MAX_LINE_BYTES
-from docker_kernel_server.messages import Event, Fault, Final, Request, encode
+from docker_kernel_server.messages import Event, Fault, Final, Gap, Request, encode
 
 from .backends import Endpoint
 from .deadline import Deadline
 from .errors import ConnectionLost, RequestRefused
-from .transport import Link, connect
+from .lifeline import Lifeline, Listener
 
 MAX_LATE_HANDLERS = 1000
 """For so many finished requests the handler is kept, for threads that print after their cell."""
 
-CLOSE_SECONDS = 2.0
-"""How long `close` waits for the reading thread."""
-
-DYING_SECONDS = 1.0
-"""How long to wait, after a connection broke, for the end of its server to show."""
-LOOK_SECONDS = 0.05
+AWAY_SECONDS = 120.0
+"""For how long a client tries to come back, where nobody says otherwise."""
 
 OnEvent = Callable[[Event], None]
 
@@ -60,51 +55,59 @@ class Call:
 
 
 class Client:
-    """A connection to a server, with the handshake done.
+    """A connection to a server, with the handshake done. Where it is lost, it comes back.
 
-    ``on_event`` gets the events that no request's own handler takes. ``why_lost`` is asked why the
-    server is gone when the connection breaks; "" where it isn't, and then it is asked again for a
-    moment. Both are called in the reading thread, as the handlers of requests are.
+    ``on_event`` gets the events that no request's own handler takes, ``on_notice`` what a person
+    should know while the connection is away. ``why_lost`` is asked why the server is gone when the
+    connection breaks; "" where it isn't. All are called in the reading thread, as the handlers of
+    requests are. ``patience`` is for how many seconds it tries to come back.
     """
 
     def __init__(
         self,
-        link: Link,
+        endpoint: Endpoint,
+        deadline: Deadline,
         on_event: OnEvent | None = None,
         why_lost: Callable[[], str] = lambda: "",
+        on_notice: Callable[[str], None] = lambda _text: None,
+        patience: float = AWAY_SECONDS,
     ) -> None:
-        self.server = link.protocol.server
-        self._stream = link.stream
-        self._protocol = link.protocol
+        """Connect to a server; see `transport.connect` for what it raises."""
         self._on_event = on_event
-        self._why_lost = why_lost
         self._lock = threading.Lock()
-        self._sending = threading.Lock()
         self._calls: dict[str, Call] = {}
         self._late: OrderedDict[str, OnEvent] = OrderedDict()
         self._prefix, self._numbers = secrets.token_hex(4), itertools.count(1)
         self._closed = False
         self._lost: ConnectionLost | None = None
-        self._reader = threading.Thread(
-            target=self._read, args=(link.early,), name="docker-kernel reader", daemon=True
-        )
-        self._reader.start()
-
-    @classmethod
-    def connect(
-        cls,
-        endpoint: Endpoint,
-        deadline: Deadline,
-        on_event: OnEvent | None = None,
-        why_lost: Callable[[], str] = lambda: "",
-    ) -> Client:
-        """Connect to a server; see `transport.connect` for what it raises."""
-        return cls(connect(endpoint, deadline, why_lost), on_event, why_lost)
+        listener = Listener(self._dispatch, self._end, on_notice, why_lost)
+        self._line = Lifeline(endpoint, deadline, patience, listener)
+        self.server = self._line.server
+        self._line.start()
 
     @property
     def connected(self) -> bool:
-        """Whether requests can be sent."""
-        return self._lost is None
+        """Whether requests can be sent now."""
+        return self._lost is None and not self._line.away
+
+    @property
+    def lost(self) -> bool:
+        """Whether it has ended for good. While it is only away, requests go out at its return."""
+        return self._lost is not None
+
+    def wait_until_back(self, seconds: float) -> None:
+        """Wait for the return of a connection that is away. Raises ConnectionLost where it doesn't
+        come within ``seconds``; where it has ended, the next request says so."""
+        if not self._line.wait_until_back(seconds):
+            raise ConnectionLost(
+                "the connection to the server is away",
+                self._line.trouble,
+                "run it again in a while: it comes back by itself",
+            )
+
+    def give_up(self, why: str) -> bool:
+        """End it where the connection is away: its calls get ConnectionLost. False: it isn't."""
+        return self._line.give_up(why)
 
     def new_id(self) -> str:
         """An id for a request that no other request has, from whatever client."""
@@ -134,12 +137,7 @@ class Client:
                 raise ValueError(f"a request with the id {message.id!r} is still open")
             self._calls[message.id] = call
         # Apart from the lock of the tables: a send may have to wait, and reading must go on.
-        try:
-            with self._sending:
-                self._stream.send(line)
-        except ConnectionLost:
-            # The reading thread sees the same end, and answers this call with all the others.
-            log.debug("the connection broke while %s was sent", message.TYPE)
+        self._line.send(message.id, line)
         return call
 
     def ask(self, message: Request, timeout: float | None = None) -> Any:
@@ -155,27 +153,11 @@ class Client:
         return final.result
 
     def close(self) -> None:
-        """End the connection and the reading thread; open requests get ConnectionLost."""
+        """End the connection and its threads; open requests get ConnectionLost."""
         self._closed = True
-        self._stream.close()
-        if threading.current_thread() is not self._reader:
-            self._reader.join(CLOSE_SECONDS)
+        self._line.close()
 
     # -- the reading thread
-
-    def _read(self, early: list[Event]) -> None:
-        try:
-            for event in early:
-                self._dispatch(event)
-            while data := self._stream.receive():
-                for event in self._protocol.receive(data):
-                    self._dispatch(event)
-            self._end(ConnectionLost(f"the server at {self._stream.peer} closed the connection"))
-        except ConnectionLost as exc:
-            self._end(exc)
-        except Exception as exc:
-            log.exception("reading from the server failed")
-            self._end(ConnectionLost("reading from the server failed", str(exc)))
 
     def _dispatch(self, event: Event) -> None:
         if isinstance(event, Final):
@@ -183,17 +165,21 @@ class Client:
             return
         if isinstance(event, Fault):
             log.warning("the server says: %s", event.message)
+        for handler in self._handlers(event):
+            try:
+                handler(event)
+            except Exception:
+                # One bad event must not cost the others.
+                log.exception("a handler failed for %s", event.TYPE)
+
+    def _handlers(self, event: Event) -> Iterable[OnEvent]:
         with self._lock:
+            if isinstance(event, Gap):  # whose lines are missing isn't known
+                found = {call.on_event for call in self._calls.values() if call.on_event}
+                return found or filter(None, [self._on_event])
             call = self._calls.get(event.id)
             handler = call.on_event if call else self._late.get(event.id)
-        handler = handler or self._on_event
-        if handler is None:
-            return
-        try:
-            handler(event)
-        except Exception:
-            # One bad event must not cost the others.
-            log.exception("a handler failed for %s", event.TYPE)
+        return filter(None, [handler or self._on_event])
 
     def _finish(self, final: Final) -> None:
         with self._lock:
@@ -213,26 +199,9 @@ class Client:
             lost = ConnectionLost("the connection was closed by this side")
         with self._lock:
             self._lost = lost
-        self._stream.close()
-        if not self._closed:
-            lost = self._explain(lost)
-        with self._lock:
-            self._lost = lost
             calls, self._calls = list(self._calls.values()), {}
         for call in calls:
             call.future.set_exception(_again(lost))
-
-    def _explain(self, lost: ConnectionLost) -> ConnectionLost:
-        # A server that dies hangs up first; its container, or its process, ends a moment later.
-        patience = Deadline(DYING_SECONDS)
-        while not (why := self._why_lost()) and not self._closed and not patience.expired:
-            time.sleep(LOOK_SECONDS)
-        if why:
-            return ConnectionLost(
-                lost.what, why, "run it again: that begins anew, without variables"
-            )
-        remedy = "run it again: that connects again; what ran on the server may still run"
-        return ConnectionLost(lost.what, lost.why or "the server still runs", remedy)
 
 
 def _again(lost: ConnectionLost) -> ConnectionLost:

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from docker_kernel_server.errors import BadMessage
-from docker_kernel_server.messages import Cancel, Chunk, Event, Final, Run
+from docker_kernel_server.messages import Cancel, Chunk, Event, Final, Gap, Run
 
 from .cancelling import Cancellation, current
 from .client import Call, Client
 from .errors import ConnectionLost, RequestRefused
+from .outputs import words_of_gap
 
 MAX_KEPT_CHARS = 64 * 1024 * 1024
 """The most of stdout, and of stderr, that a result has; a callback gets all of it."""
@@ -124,6 +125,8 @@ class Mailbox:
 
     def put(self, event: Event) -> None:
         """An event of the command; called by the reading thread."""
+        if isinstance(event, Gap):
+            event = Chunk(event.id, words_of_gap(event), "stderr")
         if isinstance(event, Chunk):
             with self._change:
                 self._change.wait_for(lambda: self._chars < MAX_WAITING_CHARS or self._closed)

@@ -128,7 +128,7 @@ class ContainerClient:
             if self._older is not None:
                 return self._older
             if self._sandbox is None:
-                self._sandbox = Sandbox(self.settings, log.info)
+                self._sandbox = Sandbox(self.settings, log.info, on_notice=log.warning)
                 atexit.register(self.close)
             sandbox = self._sandbox
         try:

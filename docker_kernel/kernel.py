@@ -183,10 +183,13 @@ class DockerKernel(SessionKernel):
         """Interrupt the cell, or a cell's wait for the sandbox. Any thread may call it."""
         session = self._launcher.session
         client = session.ready if session else None
+        away = session.sandbox.away if session else None
         if client is not None:
             client.request(wire.Interrupt(client.new_id(), self._session_name))
-        else:
-            self.io_loop.add_callback(self._stop_waiting)
+            return
+        if away is not None:
+            away.give_up("you interrupted the wait for it; the code goes on")
+        self.io_loop.add_callback(self._stop_waiting)
 
     def _stop_waiting(self) -> None:
         for waiting in self._waiting:

@@ -104,13 +104,14 @@ class Launcher:
     """Makes the kernel's sandbox and session, and keeps the note for the process that comes after.
 
     `progress` is the latest line on how a start goes; `on_event` gets the events that belong to no
-    request. Where the settings are wrong, every `client` reads them again and raises SettingError,
-    so that a kernel lives until they are mended.
+    request, `on_notice` what the person should know. Where the settings are wrong, every `client`
+    reads them again and raises SettingError, so that a kernel lives until they are mended.
     """
 
     def __init__(self, argv: list[str]) -> None:
         self.progress = ""
         self.on_event: Callable[[Event], None] | None = None
+        self.on_notice: Callable[[str], None] | None = None
         self.session: Session | None = None
         self._argv = argv
         self._ended = False
@@ -167,7 +168,7 @@ class Launcher:
             config.IPKernelApp.get("connection_file") or f"kernel-{os.getpid()}.json"
         )
         self._handover = HandoverFile(connection_file)
-        sandbox = Sandbox(settings, self._show, self._handover.read(), self._pass_on)
+        sandbox = Sandbox(settings, self._show, self._handover.read(), self._pass_on, self._tell)
         # Named after the connection file: a restarted kernel finds its own session, and two kernels
         # that are attached to one server have two.
         return Session(sandbox, kernel_name(connection_file), fresh=True)
@@ -176,6 +177,10 @@ class Launcher:
         # The sandbox is there before the kernel that listens.
         if self.on_event is not None:
             self.on_event(event)
+
+    def _tell(self, text: str) -> None:
+        if self.on_notice is not None:
+            self.on_notice(text)
 
     def _show(self, text: str) -> None:
         self.progress = text

@@ -62,7 +62,17 @@ def output_of(event: wire.Event) -> Output | None:
         return Output("clear_output", {"wait": event.wait})
     if isinstance(event, wire.Error):
         return error(event.ename, event.evalue, event.traceback)
+    if isinstance(event, wire.Gap):
+        return stream("stderr", words_of_gap(event))
     return _comm(event)
+
+
+def words_of_gap(gap: wire.Gap) -> str:
+    """What the person must know of output that is missing."""
+    return (
+        f"\n[some {_size(gap.bytes)} of output are missing here: the connection was away, and more "
+        "was printed than is kept]\n"
+    )
 
 
 def _comm(event: wire.Event) -> Output | None:

@@ -67,6 +67,11 @@ class Router:
         elif (output := outputs.output_of(event)) is not None:
             self._iopub.publish(output, asker.parent)
 
+    def tell(self, text: str) -> None:
+        """Show the person something, in the cell that runs; nowhere where none does."""
+        if self._running:
+            self._iopub.publish(outputs.stream("stderr", text + "\n"), self._last.parent)
+
     def end(self, request_id: str) -> None:
         """The request has ended: what it has asked the person is of no use any more."""
         self._running.discard(request_id)
@@ -78,7 +83,7 @@ class Router:
 
     def _ask(self, event: wire.InputRequest, asker: Asker, session: Session) -> None:
         def answer(value: str) -> None:
-            client = session.sandbox.connected
+            client = session.sandbox.connected or session.sandbox.away
             if client is not None:
                 client.request(wire.InputReply(client.new_id(), session.name, event.id, value))
 

@@ -13,12 +13,16 @@ from .config import Settings
 from .deadline import Deadline
 from .errors import ConnectionLost, ServerNotThere, StartCancelled, StartError
 
+RETURN_SECONDS = 3.0
+"""How long a new request waits for a connection that is away; those that were sent wait on."""
+
 
 class Sandbox:
     """Starts the server when its client is first asked for, and again when it was lost.
 
     ``progress`` gets a line now and then while a start takes its time. ``on_event`` gets the events
-    of sessions that belong to no request of this process.
+    of sessions that belong to no request of this process, and ``on_notice`` what the person should
+    know while the connection is away.
     """
 
     def __init__(
@@ -27,9 +31,11 @@ class Sandbox:
         progress: Progress = lambda _text: None,
         handover: Mapping[str, str] | None = None,
         on_event: Callable[[Event], None] | None = None,
+        on_notice: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self.settings = settings
         self.on_event = on_event
+        self._on_notice = on_notice
         self._progress = progress
         self._backend = make_backend(settings, handover)
         self._starting = threading.Lock()
@@ -42,6 +48,12 @@ class Sandbox:
         """The client where it can be used as it is, else None. Never waits."""
         client = self._client
         return client if client is not None and client.connected else None
+
+    @property
+    def away(self) -> Client | None:
+        """The client where its connection is lost and may come back, else None."""
+        client = self._client
+        return client if client is not None and not (client.connected or client.lost) else None
 
     def client(self) -> Client:
         """The client, connected. Starts or reconnects where needed, one thread at a time.
@@ -56,6 +68,10 @@ class Sandbox:
             if ready is None:
                 if self._stopped:
                     raise StartCancelled
+                if (away := self.away) is not None:
+                    away.wait_until_back(RETURN_SECONDS)
+                    if not away.lost:
+                        return away
                 deadline = Deadline(self.settings.start_timeout)
                 ready = self._reconnect(deadline) or self._start(deadline)
                 self._client = ready
@@ -140,7 +156,14 @@ class Sandbox:
         return None
 
     def _connect(self, endpoint: Endpoint, deadline: Deadline) -> Client:
-        return Client.connect(endpoint, deadline, self._pass_on, self._backend.postmortem)
+        return Client(
+            endpoint,
+            deadline,
+            self._pass_on,
+            self._backend.postmortem,
+            self._on_notice,
+            self.settings.lease,
+        )
 
     def _pass_on(self, event: Event) -> None:
         if self.on_event is not None:

@@ -9,6 +9,7 @@ started for this kernel will come, and another's is there or isn't.
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import struct
 import time
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from docker_kernel_server import errors as wire_errors
-from docker_kernel_server.messages import Event
+from docker_kernel_server.messages import Event, Resume
 from docker_kernel_server.protocol import ClientSide
 
 from .backends import Endpoint
@@ -96,6 +97,21 @@ class TcpStream:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
+    def shut(self) -> None:
+        """End both directions, also for a thread that sends or receives just now; `close` it
+        later."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def writable(self) -> bool:
+        """Whether a short line can be sent without a wait."""
+        with selectors.DefaultSelector() as selector:
+            try:
+                selector.register(self._socket, selectors.EVENT_WRITE)
+            except ValueError:  # it is closed
+                return False
+            return bool(selector.select(0))
+
     def deafen(self) -> None:
         """End a `receive` that waits in another thread, and nothing else."""
         with contextlib.suppress(OSError):
@@ -135,19 +151,22 @@ class _NotYet(Exception):
 
 
 def connect(
-    endpoint: Endpoint, deadline: Deadline, why_gone: Callable[[], str] = lambda: ""
+    endpoint: Endpoint,
+    deadline: Deadline,
+    why_gone: Callable[[], str] = lambda: "",
+    resume: Resume | None = None,
 ) -> Link:
     """Connect and hold the handshake, again and again until it works or there is no hope.
 
-    ``why_gone`` says why there can't be a server any more, or "". Raises ServerNotThere,
-    NotAServer, AuthenticationFailed or VersionMismatch.
+    ``why_gone`` says why there can't be a server any more, or ""; ``resume`` is sent behind the
+    handshake. Raises ServerNotThere, NotAServer, AuthenticationFailed or VersionMismatch.
     """
     begin = time.monotonic()
     pause, ask_at = FIRST_PAUSE, begin + GONE_SECONDS
     where = str(endpoint)
     while True:
         try:
-            return _attempt(endpoint, where, deadline)
+            return _attempt(endpoint, where, min(HELLO_SECONDS, deadline.remaining()), resume)
         except _NotYet as exc:
             failed = exc
         now = time.monotonic()
@@ -172,16 +191,23 @@ def open_stream(host: str, port: int, seconds: float) -> TcpStream:
         raise _not_there(f"{host}:{port}", _words(exc)) from exc
 
 
-def _attempt(endpoint: Endpoint, where: str, deadline: Deadline) -> Link:
-    seconds = max(0.05, min(HELLO_SECONDS, deadline.remaining()))
+def attempt(endpoint: Endpoint, resume: Resume) -> Link:
+    """Connect once; as `connect` otherwise."""
     try:
-        stream = _dial(endpoint.host, endpoint.port, seconds)
+        return _attempt(endpoint, str(endpoint), HELLO_SECONDS, resume)
+    except _NotYet as exc:
+        raise exc.error from exc
+
+
+def _attempt(endpoint: Endpoint, where: str, seconds: float, resume: Resume | None) -> Link:
+    try:
+        stream = _dial(endpoint.host, endpoint.port, max(0.05, seconds))
     except ServerNotThere:
         raise
     except OSError as exc:
         raise _NotYet(_not_there(where, _words(exc))) from exc
     try:
-        link = _shake_hands(stream, endpoint.secret)
+        link = _shake_hands(stream, ClientSide(endpoint.secret, resume))
     except BaseException:
         stream.close()
         raise
@@ -198,8 +224,7 @@ def _dial(host: str, port: int, seconds: float) -> TcpStream:
         raise _not_there(where, f"there is no host {host!r} ({_words(exc)})") from exc
 
 
-def _shake_hands(stream: TcpStream, secret: bytes | None) -> Link:
-    protocol = ClientSide(secret)
+def _shake_hands(stream: TcpStream, protocol: ClientSide) -> Link:
     early: list[Event] = []
     heard = False
     try:

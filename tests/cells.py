@@ -13,7 +13,7 @@ from docker_kernel_server.messages import Execute, OpenSession
 
 def run(endpoint: Endpoint, code: str) -> Any:
     """The value of `found`, a literal, after the code has run in a session of the server."""
-    client = Client.connect(endpoint, Deadline(10))
+    client = Client(endpoint, Deadline(10))
     try:
         client.ask(OpenSession(client.new_id(), "test"), 60)
         asked = Execute(client.new_id(), "test", code, user_expressions={"found": "found"})

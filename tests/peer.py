@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from docker_kernel.backends import Endpoint
-from docker_kernel_server.messages import Event, Final, Request, encode
+from docker_kernel_server.messages import Event, Final, Request, Resume, encode
 from docker_kernel_server.protocol import ServerSide, State
 
 Send = Callable[[Event], None]
@@ -78,7 +78,9 @@ def speak(connection: socket.socket, answer: Answer, secret: bytes | None = None
         for item in side.receive(data):
             if isinstance(item, Event):
                 send(item)
-            else:
+            elif isinstance(item, Resume):
+                send(Final(item.id, 0, result={"new": True, "received": 0, "next": 1}))
+            elif isinstance(item, Request):
                 answer(item, send)
     hang_up(connection)
 

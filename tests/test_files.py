@@ -27,7 +27,7 @@ MEBIBYTE = wire.MAX_PIECE_BYTES
 
 
 def connect(port: int) -> Client:
-    return Client.connect(Endpoint("127.0.0.1", port, None), Deadline(5))
+    return Client(Endpoint("127.0.0.1", port, None), Deadline(5))
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ def test_an_upload_that_is_gone_is_begun_again() -> None:
         send(wire.Final(request.id, 0, result={"written": written, "done": done}))
 
     with peer.server(answer) as endpoint:
-        client = Client.connect(endpoint, Deadline(5))
+        client = Client(endpoint, Deadline(5))
         files.put(client, b"abc", "file")
         client.close()
     assert asked == [0, 1, 0, 1, 2]
@@ -316,7 +316,7 @@ def test_a_server_that_answers_nonsense(tmp_path: Path, result: object) -> None:
         send(wire.Final(request.id, 0, result=result))
 
     with peer.server(answer) as endpoint:
-        client = Client.connect(endpoint, Deadline(5))
+        client = Client(endpoint, Deadline(5))
         for ask in (
             lambda: files.get(client, "file", tmp_path / "file"),
             lambda: files.put(client, b"abc", "file"),

@@ -19,6 +19,7 @@ import pytest
 
 import peer
 from kernels import PATIENCE, Kernel, Message
+from proxy import Proxy
 from system import wait_until
 from wire import Server
 
@@ -467,7 +468,7 @@ def test_each_cell_tries_again(tmp_path: Path, free_port: int) -> None:
 def test_a_server_that_ends_under_a_cell(how: signal.Signals, ename: str, tmp_path: Path) -> None:
     with Server(tmp_path) as server:
         port = f"--port={server.port}"
-        with Kernel("--mode=attached", port, folder=tmp_path) as kernel:
+        with Kernel("--mode=attached", port, "--lease=5", folder=tmp_path) as kernel:
 
             def end(message: Message) -> None:
                 if is_text(message, "running"):
@@ -476,6 +477,77 @@ def test_a_server_that_ends_under_a_cell(how: signal.Signals, ename: str, tmp_pa
             cell = kernel.run("import time\nprint('running')\ntime.sleep(60)", during=end)
             assert cell.reply["content"]["ename"] == ename
             assert kernel.run("1").status == "error"
+
+
+def test_a_cell_over_a_connection_that_is_lost(server: Server, tmp_path: Path) -> None:
+    """P12: everything is shown, in order; a question is asked once and its answer arrives."""
+    with (
+        Proxy(server.port) as proxy,
+        Kernel("--mode=attached", f"--port={proxy.port}", folder=tmp_path) as kernel,
+    ):
+
+        def cut(message: Message) -> None:
+            if message["msg_type"] == "stream" and "5" in message["content"]["text"]:
+                proxy.cut()
+
+        code = "import time\nfor n in range(20): print(n); time.sleep(0.02)\nn"
+        cell = kernel.run(code, during=cut)
+        assert (cell.text(), cell.text("stderr"), cell.result) == (
+            "".join(f"{n}\n" for n in range(20)),
+            "",
+            "19",
+        )
+
+        def answer(_prompt: str) -> str:
+            proxy.cut()
+            return "yes"
+
+        assert kernel.run("input('? ')", answer=answer).result == "'yes'"
+        assert proxy.connections >= 3
+
+
+def test_a_connection_that_stays_away(server: Server, tmp_path: Path) -> None:
+    """The person is told, can give up, and gets a clear error from the next cell; nothing is lost
+    that the session has."""
+    with (
+        Proxy(server.port) as proxy,
+        Kernel("--mode=attached", f"--port={proxy.port}", folder=tmp_path) as kernel,
+    ):
+        assert kernel.run("n = 1").status == "ok"
+
+        def lose(message: Message) -> None:
+            if is_text(message, "running"):
+                proxy.refuse()
+                proxy.cut()
+            if is_text(message, "Interrupt to give up"):
+                kernel.manager.interrupt_kernel()
+
+        given_up = kernel.run("print('running')\nimport time\ntime.sleep(1)\nn = 2", during=lose)
+        assert given_up.reply["content"]["ename"] == "ConnectionLost"
+        assert "you interrupted" in given_up.error
+        away = kernel.run("n")
+        assert away.status == "error"
+        assert str(proxy.port) in away.error
+        proxy.refuse(False)
+        assert kernel.run("n").result == "2"
+
+
+def test_a_new_cell_does_not_wait_long_for_a_connection_that_is_away(
+    server: Server, tmp_path: Path
+) -> None:
+    """It isn't sent, and so nothing of it is in doubt."""
+    with (
+        Proxy(server.port) as proxy,
+        Kernel("--mode=attached", f"--port={proxy.port}", folder=tmp_path) as kernel,
+    ):
+        assert kernel.run("n = 1").status == "ok"
+        proxy.refuse()
+        proxy.cut()
+        away = kernel.run("n += 1")
+        assert away.reply["content"]["ename"] == "ConnectionLost"
+        assert "comes back by itself" in away.error
+        proxy.refuse(False)
+        assert kernel.run("n").result == "1"
 
 
 def test_a_wrong_setting_is_an_error_of_each_cell(tmp_path: Path) -> None:

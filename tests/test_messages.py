@@ -42,6 +42,8 @@ def values_for(cls: type[Message]) -> st.SearchStrategy[dict[str, Any]]:
         )
         if field.name == "id" and cls in REQUESTS.values():
             value = value.filter(bool)
+        if field.name == "received":
+            value = st.integers(0)
         (optional if has_default else required)[field.name] = value
     return st.fixed_dictionaries(required, optional=optional)
 

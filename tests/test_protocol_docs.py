@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 
 from docker_kernel_server import (
+    clients,
     connection,
     errors,
     files,
     framing,
+    journal,
     messages,
+    outgoing,
     protocol,
     server,
     sessions,
@@ -85,7 +88,7 @@ def expected(field: dataclasses.Field[Any]) -> tuple[bool, str, str]:
 def test_every_key_of_every_message_is_in_the_docs(chapter: str, cls: type[Message]) -> None:
     text = section(f"### `{cls.TYPE}`", section(f"## {chapter}"))
     fields = {field.name: expected(field) for field in dataclasses.fields(cls)}
-    assert fields.pop("id") == (True, "string", "")
+    assert fields.pop("id", (True, "string", "")) == (True, "string", "")
     assert rows(text) == fields
 
 
@@ -155,14 +158,21 @@ def test_the_bounds_are_the_codes() -> None:
     assert bounds["a line before the handshake is done"] == (
         f"{protocol.MAX_HANDSHAKE_LINE_BYTES // 1024} KiB"
     )
-    assert bounds["`id`, `session` and `subshell`"] == f"{messages.MAX_ID_CHARS} characters"
+    assert (
+        bounds["`id`, `client`, `session` and `subshell`"] == f"{messages.MAX_ID_CHARS} characters"
+    )
     assert bounds["how deep JSON may be nested"] == f"{framing.MAX_DEPTH} levels"
     assert int(bounds["connections"]) == server.MAX_CONNECTIONS
+    assert int(bounds["clients that said `resume`"]) == clients.MAX_CLIENTS
+    unread = bounds["what one of them has not acknowledged, while it is there"]
+    assert unread == f"{outgoing.MAX_UNACKNOWLEDGED_BYTES // mebibyte} MiB"
+    kept = bounds["what is kept of it, while it is away"]
+    assert kept == f"{journal.MAX_JOURNAL_BYTES // mebibyte} MiB"
     assert int(bounds["sessions"]) == sessions.MAX_SESSIONS
     assert int(bounds["subshells of a session"]) == worker.MAX_SUBSHELLS
-    waiting = bounds["requests of one connection that wait for their `final`"]
-    assert int(waiting.replace(" ", "")) == connection.MAX_REQUESTS
-    assert int(bounds["those among them that are for files"]) == connection.MAX_FILE_REQUESTS
+    waiting = bounds["requests of one client that wait for their `final`"]
+    assert int(waiting.replace(" ", "")) == clients.MAX_REQUESTS
+    assert int(bounds["those among them that are for files"]) == clients.MAX_FILE_REQUESTS
     assert bounds["a piece of a file"] == f"{messages.MAX_PIECE_BYTES // mebibyte} MiB"
     assert int(bounds["files on their way in"]) == files.MAX_UPLOADS
     idle = bounds["how long one of them waits for its next piece"]

@@ -32,6 +32,7 @@ from docker_kernel_server.messages import (
     SessionDied,
     Status,
 )
+from system import wait_until
 
 
 def settings(port: int, **keys: object) -> Settings:
@@ -70,9 +71,9 @@ def sandbox(sessions: Sessions) -> Iterator[Sandbox]:
 
 
 def lose(client: Client) -> None:
-    """Break a client's connection, and wait until it has noticed."""
-    client._stream.close()
-    client._reader.join(5)
+    """Break a client's connection, for good: the server of these tests remembers no client."""
+    client._line._link.stream.shut()
+    assert wait_until(lambda: not client.connected, 10)
 
 
 def test_one_start_for_many_threads(sandbox: Sandbox) -> None:

@@ -701,7 +701,7 @@ def test_a_stop_waits_for_what_is_on_its_way(
             writer.write(json.dumps(HELLO).encode() + b"\n")
             command = {"type": "run", "id": "r", "command": "yes 0123456789abcde"}
             writer.write(json.dumps(command).encode() + b"\n")
-            while not any(item.blocked for item in running.connections):  # noqa: ASYNC110
+            while not any(item.congested for item in running.connections):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             running.stop()
             done, _ = await asyncio.wait([serving], timeout=1)

@@ -48,7 +48,7 @@ def server(
 
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
-    connected = Client.connect(Endpoint("127.0.0.1", server.port, None), Deadline(5))
+    connected = Client(Endpoint("127.0.0.1", server.port, None), Deadline(5))
     connected.ask(wire.OpenSession("open", "main"))
     yield connected
     connected.ask(wire.CloseSession("close", "main"))
@@ -247,7 +247,7 @@ def hostile(blob: bytes, path: Any = "/tmp/x") -> Any:
 )
 def test_a_hostile_answer(blob: bytes, says: str) -> None:
     with hostile(blob) as endpoint:
-        client = Client.connect(endpoint, Deadline(5))
+        client = Client(endpoint, Deadline(5))
         with pytest.raises(TransferError, match=says):
             variables.pull(client, "main", ["a"])
         client.close()
@@ -256,7 +256,7 @@ def test_a_hostile_answer(blob: bytes, says: str) -> None:
 def test_an_answer_without_a_file() -> None:
     for path in (None, 5):
         with hostile(b"", path) as endpoint:
-            client = Client.connect(endpoint, Deadline(5))
+            client = Client(endpoint, Deadline(5))
             with pytest.raises(TransferError, match="names no file"):
                 variables.pull(client, "main", ["a"])
             client.close()
@@ -276,7 +276,7 @@ def test_nothing_is_imported_for_the_container(
     zone = values.MAGIC + len(header).to_bytes(8, "big") + header
     for data, name in ((blob, "pandas"), (zone, "tzdata")):
         with hostile(data) as endpoint:
-            client = Client.connect(endpoint, Deadline(5))
+            client = Client(endpoint, Deadline(5))
             with pytest.raises(TransferError, match=f"type: import {name}"):
                 variables.pull(client, "main", ["a"])
             client.close()

@@ -1,35 +1,18 @@
-"""One client's connection: bytes to `protocol.ServerSide`, requests to sessions and commands.
-
-Nothing here waits for a session or a client: answers come by callback.
-"""
+"""A connection: bytes to `protocol.ServerSide`, and its requests to a `Client`. Raw commands."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import weakref
 from dataclasses import replace
-from typing import TYPE_CHECKING, Coroutine, Dict, List, Optional, Sequence, Set, Union, cast
+from typing import TYPE_CHECKING, List, Optional, Sequence, Union, cast
 
+from .clients import Client
 from .commands import Command
-from .errors import ProtocolError, RequestRefused
-from .messages import (
-    Cancel,
-    Chunk,
-    Event,
-    Fault,
-    FileRequest,
-    Final,
-    InputReply,
-    Interrupt,
-    Request,
-    Run,
-    SessionRequest,
-    Status,
-    encode,
-)
+from .errors import RequestRefused
+from .messages import Chunk, Event, Final, FromClient, Resume, Run, encode
+from .outgoing import Wire
 from .protocol import RawCommand, ServerSide, State
-from .session import Sink
 
 if TYPE_CHECKING:
     from .server import Server
@@ -42,15 +25,6 @@ QUIET_BETWEEN_SECONDS = 0.25
 
 HANDSHAKE_SECONDS = 20.0
 """A connection that hasn't said by then what it wants is closed."""
-
-MAX_REQUESTS = 10_000
-"""Requests of one connection that wait for their answer; more are refused."""
-
-MAX_FILE_REQUESTS = 64
-"""Those among them that are for files: each may hold a piece of one."""
-
-URGENT = (Cancel, InputReply, Interrupt, Status)
-"""Never refused for that, as they are answered at once, and may be what ends the waiting."""
 
 KEEPALIVE_SECONDS = 60
 """A connection that is silent for so long is asked whether its other end is still there."""
@@ -65,8 +39,8 @@ MAX_RAW_RESULT_CHARS = 64 * 1024 * 1024
 """The most of a raw command's output that its final repeats; the chunks have all of it."""
 
 
-class Connection(asyncio.Protocol, Sink):
-    """One client."""
+class Connection(asyncio.Protocol, Wire):
+    """One connection of a client's."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -75,17 +49,9 @@ class Connection(asyncio.Protocol, Sink):
         self._quiet: Optional[asyncio.TimerHandle] = None
         self._raw_pieces = 0
         self._deadline: Optional[asyncio.TimerHandle] = None
-        self._waiting: Set[str] = set()
-        self._commands: Dict[str, Command] = {}
-        # Those that have ended as well, while a background child of theirs holds a pipe.
-        self._talkers: "weakref.WeakSet[Command]" = weakref.WeakSet()
+        self._client: Optional[Client] = None
         self._raw: List[RawCommand] = []
         self._raw_task: "Optional[asyncio.Task[None]]" = None
-        self._tasks: "Set[asyncio.Task[None]]" = set()
-        self._file_requests = 0
-        self._file_turn = asyncio.Lock()
-        self._writable = asyncio.Event()
-        self._writable.set()
         self._ending = False
 
     # -- asyncio's calls
@@ -125,29 +91,20 @@ class Connection(asyncio.Protocol, Sink):
                 timer.cancel()
         self._side.state = State.CLOSED
         self._transport = None
-        self._writable.set()
-        for session in self._server.sessions.of(self):
-            session.detach()
-        for command in self._commands.values():
-            command.stop("closed")
-        for command in list(self._talkers):
-            command.resume()
+        if self._client is not None and self._client.connection is self:
+            self._client.disconnect()
         self._server.dismiss(self)
 
     def pause_writing(self) -> None:
         # Whoever sends next sees this, and pauses.
-        self.blocked = True
-        self._writable.clear()
+        self.congested = True
 
     def resume_writing(self) -> None:
-        self.blocked = False
-        self._writable.set()
+        self.congested = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
-        for session in self._server.sessions.of(self):
-            session.resume()
-        for command in list(self._talkers):
-            command.resume()
+        if self._client is not None and self._client.connection is self:
+            self._client.out.flow()
 
     # -- what others call
 
@@ -155,13 +112,13 @@ class Connection(asyncio.Protocol, Sink):
         """Send a line; after the end it goes nowhere."""
         if self._transport is not None:
             self._transport.write(line)
-            if self.blocked and self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            if self.congested and self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
                 self._transport.pause_reading()
 
     def finish(self, why: str) -> None:
         """Answer everything that waits: the server stops."""
-        for name in list(self._waiting):
-            self._answer(Final(name, 1, "closed", why))
+        if self._client is not None:
+            self._client.finish(why)
 
     def close(self) -> None:
         """Close, after what is on its way out."""
@@ -175,100 +132,41 @@ class Connection(asyncio.Protocol, Sink):
 
     # -- inside
 
-    def _perform(self, items: Sequence[Union[Request, RawCommand, Event]]) -> None:
+    def _perform(self, items: Sequence[Union[FromClient, RawCommand, Event]]) -> None:
         if self._side.state is State.READY:
             self._server.hold_lease(self)
         for item in items:
             if isinstance(item, RawCommand):
                 self._raw.append(item)
                 if self._raw_task is None:
-                    self._raw_task = self._spawn(self._serve_raw())
-            elif isinstance(item, Request):
-                self._serve(item)
+                    self._raw_task = asyncio.get_running_loop().create_task(self._serve_raw())
+            elif isinstance(item, Resume):
+                self._resume(item)
+            elif isinstance(item, FromClient):
+                self._client_here().take(item)
+            elif self._client is not None:
+                self._client.take(item)
             else:
                 self.send(encode(item))
         if self._side.state is State.CLOSED and not self._ending:
             self._ending = True
             self._close_when_done()
 
-    def _serve(self, request: Request) -> None:
-        if request.id in self._waiting:
-            # No final for it: that would be taken for the first one's.
-            text = f"a request with the id {request.id!r} is still running"
-            self.send(encode(Fault("", RequestRefused.code, text)))
+    def _client_here(self) -> Client:
+        """The client; one that ends with this connection, where none has said resume."""
+        if self._client is None:
+            self._client = Client(self._server, self)
+        return self._client
+
+    def _resume(self, request: Resume) -> None:
+        if self._client is not None:
+            # The client here refuses it like any request that it doesn't know.
+            self._client.take(request)
             return
-        full = len(self._waiting) >= MAX_REQUESTS
-        self._waiting.add(request.id)
         try:
-            if full and not isinstance(request, URGENT):
-                raise RequestRefused(f"{MAX_REQUESTS} requests wait already")
-            if isinstance(request, SessionRequest):
-                self._server.sessions.handle(request, self._answer, self)
-            elif isinstance(request, Run):
-                self._begin_run(request)
-            elif isinstance(request, FileRequest):
-                self._queue_file(request)
-            elif isinstance(request, Cancel):
-                running = self._commands.get(request.target)
-                if running is not None:
-                    running.stop("interrupt")
-                self._answer(Final(request.id, 0, result={"running": running is not None}))
-            elif isinstance(request, Status):
-                self._answer(Final(request.id, 0, result=self._server.status()))
-            else:
-                raise RequestRefused(f"{request.TYPE!r} can't be asked here")
-        except ProtocolError as exc:
-            self._answer(Final(request.id, 1, "refused", exc.message, code=exc.code))
-
-    def _answer(self, final: Final) -> None:
-        if final.id in self._waiting:
-            self._waiting.discard(final.id)
-            self.send(encode(final))
-
-    def _queue_file(self, request: FileRequest) -> None:
-        if self._file_requests >= MAX_FILE_REQUESTS:
-            raise RequestRefused(f"{MAX_FILE_REQUESTS} requests for files wait already")
-        self._file_requests += 1
-        self._spawn(self._serve_file(request))
-
-    async def _serve_file(self, request: FileRequest) -> None:
-        try:
-            # In the order of arrival, and no more of them than the client reads.
-            async with self._file_turn:
-                await self._writable.wait()
-                if self._transport is not None:
-                    result = await self._server.files.serve(request)
-                    self._answer(Final(request.id, 0, result=result))
-        except ProtocolError as exc:
-            self._answer(Final(request.id, 1, "refused", exc.message, code=exc.code))
-        finally:
-            self._file_requests -= 1
-
-    def _begin_run(self, request: Run) -> None:
-        def on_text(stream: str, text: str) -> None:
-            self.send(encode(Chunk(request.id, text, stream)))
-            if self.blocked:
-                command.pause()
-
-        command = Command(request, on_text, self._server.commands, merged=False)
-        # Before its task begins: a cancel may come right behind it.
-        self._commands[request.id] = command
-        self._spawn(self._serve_run(request, command))
-
-    async def _serve_run(self, request: Run, command: Command) -> None:
-        try:
-            self._answer(await self._run(request.id, command))
+            self._client = self._server.clients.welcome(request, self)
         except RequestRefused as exc:
-            self._answer(Final(request.id, 1, "refused", exc.message, code=exc.code))
-
-    async def _run(self, name: str, command: Command) -> Final:
-        self._commands[name] = command
-        self._talkers.add(command)
-        try:
-            return await self._server.commands.run(command)
-        finally:
-            # Still in the list of those that linger, if a background child holds its pipes.
-            del self._commands[name]
+            self.send(encode(Final(request.id, 1, "refused", exc.message, code=exc.code)))
 
     async def _serve_raw(self) -> None:
         self._server.hold_lease(self)
@@ -290,13 +188,13 @@ class Connection(asyncio.Protocol, Sink):
             kept.append(text[:room])
             room -= len(kept[-1])
             self.send(encode(Chunk("", text)))
-            if self.blocked:
+            if self.congested:
                 command.pause()
 
         request = Run("raw", text.decode("utf-8", "surrogateescape"))
         command = Command(request, on_text, self._server.commands, merged=True)
         try:
-            final = await self._run("raw", command)
+            final = await self._client_here().run("raw", command)
         except RequestRefused as exc:
             final = Final("", 126, "refused", code=exc.code)
             kept.append(exc.message)
@@ -315,12 +213,6 @@ class Connection(asyncio.Protocol, Sink):
         elif self._side.state in (State.UNDECIDED, State.AWAITING_AUTH):
             # Perhaps a raw command that looks like the beginning of a hello.
             self._perform(self._side.end())
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> "asyncio.Task[None]":
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     def _close_when_done(self) -> None:
         if self._ending and self._raw_task is None and not self._raw:

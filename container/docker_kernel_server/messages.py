@@ -62,8 +62,10 @@ class Message:
     def _check_inside(self, name: str, types: Tuple[type, ...], value: Any) -> None:
         if types == (list,) and not all(isinstance(item, str) for item in value):
             raise BadMessage(f"{self.TYPE}: {name!r} must be a list of str")
-        if name in ("id", "session", "subshell") and len(value) > MAX_ID_CHARS:
+        if name in ("id", "client", "session", "subshell") and len(value) > MAX_ID_CHARS:
             raise BadMessage(f"{self.TYPE}: {name!r} is longer than {MAX_ID_CHARS} characters")
+        if name == "received" and value < 0:
+            raise BadMessage(f"{self.TYPE}: {name!r} must not be below 0")
         if name == "timeout" and not 0 <= value <= MAX_SECONDS:
             raise BadMessage(f"{self.TYPE}: {name!r} must be 0 to {MAX_SECONDS} seconds")
 
@@ -101,7 +103,20 @@ def _names(types: Tuple[type, ...]) -> str:
 
 
 @dataclass(frozen=True)
-class Request(Message):
+class FromClient(Message):
+    """What a client may send."""
+
+
+@dataclass(frozen=True)
+class Ack(FromClient):
+    """The client has all lines up to this number. Has no id, and no answer."""
+
+    TYPE: ClassVar[str] = "ack"
+    received: int
+
+
+@dataclass(frozen=True)
+class Request(FromClient):
     """A request; the server answers each with exactly one `Final` of the same ``id``."""
 
     id: str
@@ -139,6 +154,34 @@ class Auth(Request):
 
     TYPE: ClassVar[str] = "auth"
     proof: str
+
+
+@dataclass(frozen=True)
+class Resume(Request):
+    """The first request of a client that may come back after its connection is lost.
+
+    ``client`` is a name that no other client has; ``received`` is the number of the last line that
+    it has from the server. result: new (bool), received (the number of the last request that the
+    server has), next (the number of the line that follows).
+    """
+
+    TYPE: ClassVar[str] = "resume"
+    client: str
+    received: int = 0
+
+
+@dataclass(frozen=True)
+class Ping(Request):
+    """Is anybody there?"""
+
+    TYPE: ClassVar[str] = "ping"
+
+
+@dataclass(frozen=True)
+class Leave(Request):
+    """The client will not come back: its commands end, and nothing is kept for it."""
+
+    TYPE: ClassVar[str] = "leave"
 
 
 @dataclass(frozen=True)
@@ -530,6 +573,15 @@ class SessionDied(Event):
 
 
 @dataclass(frozen=True)
+class Gap(Event):
+    """Here ``lines`` lines, of about ``bytes`` bytes, are missing: the client was away for long."""
+
+    TYPE: ClassVar[str] = "gap"
+    lines: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Final(Event):
     """The end of a request.
 
@@ -566,7 +618,7 @@ def _register(base: Type[M]) -> Dict[str, Type[M]]:
     return found
 
 
-REQUESTS: Dict[str, Type[Request]] = _register(Request)
+REQUESTS: Dict[str, Type[FromClient]] = _register(FromClient)
 EVENTS: Dict[str, Type[Event]] = _register(Event)
 
 
@@ -592,7 +644,7 @@ def _parser(register: Dict[str, Type[M]]) -> Callable[[Json], M]:
     return parse
 
 
-parse_request: Callable[[Json], Request] = _parser(REQUESTS)
+parse_request: Callable[[Json], FromClient] = _parser(REQUESTS)
 parse_event: Callable[[Json], Event] = _parser(EVENTS)
 
 

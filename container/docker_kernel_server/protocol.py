@@ -48,9 +48,10 @@ from .messages import (
     Event,
     Fault,
     Final,
+    FromClient,
     Hello,
     Json,
-    Request,
+    Resume,
     ServerHello,
     encode,
     parse_event,
@@ -58,7 +59,7 @@ from .messages import (
 )
 
 PROTOCOL_VERSION = 1
-CAPABILITIES = ["sessions", "subshells", "comms", "variables", "run", "files"]
+CAPABILITIES = ["resume", "sessions", "subshells", "comms", "variables", "run", "files"]
 
 MAX_RAW_COMMAND_BYTES = 64 * 1024 * 1024
 """The longest raw command; more than this is refused."""
@@ -113,9 +114,9 @@ class RawCommand(bytes):
 class ServerSide:
     """The server's end of one connection.
 
-    `receive`, `quiet` and `end` return what to do, in order: a `Request` to serve, a `RawCommand`
-    to run, or an `Event` to send at once (the handshake's answers and faults). After each call
-    `state` says whether the connection is to be closed.
+    `receive`, `quiet` and `end` return what to do, in order: a `Request` or an `Ack` to serve, a
+    `RawCommand` to run, or an `Event` to send at once (the handshake's answers and faults). After
+    each call `state` says whether the connection is to be closed.
     """
 
     def __init__(self, secret: Optional[bytes] = None) -> None:
@@ -130,7 +131,7 @@ class ServerSide:
         self._client_nonce = ""
         self._nonce = make_nonce()
 
-    def receive(self, data: bytes) -> List[Union[Request, Event]]:
+    def receive(self, data: bytes) -> List[Union[FromClient, Event]]:
         """Take what the client sent. Raw commands come from `quiet` and `end` alone."""
         if self.state is State.UNDECIDED:
             return self._decide(data)
@@ -169,7 +170,7 @@ class ServerSide:
 
     # -- the first line
 
-    def _decide(self, data: bytes) -> List[Union[Request, Event]]:
+    def _decide(self, data: bytes) -> List[Union[FromClient, Event]]:
         refused = self._receive_raw(data)
         if refused or b"\n" not in data:
             return refused
@@ -192,7 +193,7 @@ class ServerSide:
 
     # -- raw commands
 
-    def _receive_raw(self, data: bytes) -> List[Union[Request, Event]]:
+    def _receive_raw(self, data: bytes) -> List[Union[FromClient, Event]]:
         self._raw += data
         if len(self._raw) > self._raw_limit:
             return [self._refuse_raw(f"a raw command is over {self._raw_limit} bytes")]
@@ -222,7 +223,7 @@ class ServerSide:
 
     # -- protocol 1
 
-    def _receive_lines(self, data: bytes) -> Iterator[Union[Request, Event]]:
+    def _receive_lines(self, data: bytes) -> Iterator[Union[FromClient, Event]]:
         for line in self._lines.feed(data):
             if self.state is State.CLOSED:
                 return
@@ -235,7 +236,7 @@ class ServerSide:
                 continue
             yield from self._receive_line(line)
 
-    def _receive_line(self, line: bytes) -> Iterator[Union[Request, Event]]:
+    def _receive_line(self, line: bytes) -> Iterator[Union[FromClient, Event]]:
         message: Json = {}
         try:
             message = load_line(line)
@@ -251,7 +252,7 @@ class ServerSide:
             if self.state is not State.READY:
                 self.state = State.CLOSED
 
-    def _shake(self, request: Request) -> Iterator[Event]:
+    def _shake(self, request: FromClient) -> Iterator[Event]:
         if isinstance(request, Hello) and not self._client_nonce:
             yield from self._answer_hello(request)
         elif isinstance(request, Auth) and self._client_nonce and self._secret is not None:
@@ -290,17 +291,20 @@ class ClientSide:
     """The client's end of one connection.
 
     Send `hello()` first; then `receive` returns the events, and what `to_send` returns has to be
-    sent. `ready` turns true when requests may be sent.
+    sent. `ready` turns true when requests may be sent. With a `resume`, that is sent behind the
+    handshake, and `resumed` is the server's answer to it.
 
     Raises `AuthenticationFailed`, `VersionMismatch` or another `ProtocolError` where the other end
     isn't the server that it should be. A line that can't be read, once ready, is a `Fault` event: a
     session's other events are still good.
     """
 
-    def __init__(self, secret: Optional[bytes] = None) -> None:
+    def __init__(self, secret: Optional[bytes] = None, resume: Optional[Resume] = None) -> None:
         self.ready = False
         self.server: Optional[ServerHello] = None
+        self.resumed: Json = {}
         self._secret = secret
+        self._resume = resume
         self._nonce = make_nonce()
         self._lines = LineSplitter(MAX_HANDSHAKE_LINE_BYTES)
         self._out: List[bytes] = []
@@ -341,9 +345,14 @@ class ClientSide:
         if isinstance(event, ServerHello) and self.server is None:
             self._check_server(event)
         elif isinstance(event, Final) and event.status == 0 and self.server is not None:
-            if self._secret is None or event.id == "auth":
-                self.ready = True
-                self._lines.limit = MAX_LINE_BYTES
+            if self._resume is not None and event.id == self._resume.id:
+                self.resumed = event.result if isinstance(event.result, dict) else {}
+                self._become_ready()
+            elif self._secret is None or event.id == "auth":
+                if self._resume is None:
+                    self._become_ready()
+                elif self._secret is None:
+                    self._out.append(encode(self._resume))
         elif isinstance(event, (Final, Fault)):
             words = event.message if isinstance(event, Fault) else str(event.result)
             if event.code == VersionMismatch.code:
@@ -374,7 +383,13 @@ class ClientSide:
             self._out.append(
                 encode(Auth("auth", prove(self._secret, "client", self._nonce, hello.nonce)))
             )
+            if self._resume is not None:
+                self._out.append(encode(self._resume))
         self.server = hello
+
+    def _become_ready(self) -> None:
+        self.ready = True
+        self._lines.limit = MAX_LINE_BYTES
 
 
 def _answers_raw(message: Json) -> bool:

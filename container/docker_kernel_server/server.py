@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Optional, Set
 
 from . import __version__
+from .clients import Clients
 from .commands import Commands
 from .connection import Connection
 from .files import Files
@@ -56,6 +57,7 @@ class Server:
         self.sessions = Sessions(options.python, options.lent, options.workplace)
         self.commands = Commands(options.workplace, dict(os.environ))
         self.files = Files(options.workplace)
+        self.clients = Clients(self)
         self.connections: Set[Connection] = set()
         self._tenants: Set[Connection] = set()
         self._started = time.monotonic()
@@ -90,6 +92,7 @@ class Server:
             listener.close()
             for connection in list(self.connections):
                 connection.finish("the server stops")
+            self.clients.end_away()
             self.commands.close()
             await self.sessions.close()
             await self.files.close()

@@ -84,9 +84,12 @@ STUBBORN = (
 
 
 class Sink:
-    """Where a session's events go: as much of a connection as a session has to know."""
+    """Where a session's events go: as much of a client as a session has to know."""
 
-    blocked = False
+    @property
+    def blocked(self) -> bool:
+        """Whether who sends should wait until the client has read."""
+        raise NotImplementedError
 
     def send(self, line: bytes) -> None:
         """Send a line, or keep it until the client reads on."""

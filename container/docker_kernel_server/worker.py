@@ -155,7 +155,9 @@ class Worker(Console):
                 os.killpg(0, signal.SIGKILL)
             for line in lines.feed(data):
                 if isinstance(line, bytes):
-                    self._route(parse_request(load_line(line)))
+                    request = parse_request(load_line(line))
+                    if isinstance(request, Request):
+                        self._route(request)
 
     def _route(self, request: Request) -> None:
         if isinstance(request, InputReply):

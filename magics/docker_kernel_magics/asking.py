@@ -92,6 +92,8 @@ class Asking:
     # -- Ctrl-C and questions
 
     def _interrupt(self) -> None:
+        if self._client.give_up("you interrupted the wait for it; the code goes on"):
+            return
         name, request = self._client.new_id(), self._request
         if isinstance(request, wire.Run):
             self._client.request(wire.Cancel(name, request.id))

@@ -31,7 +31,7 @@ class Place:
         self.settings = settings
         self.attached = settings.resolved_mode() == "attached"
         self.sessions: dict[str, RemoteSession] = {}
-        self.sandbox = Sandbox(settings, say, on_event=self._on_event)
+        self.sandbox = Sandbox(settings, say, on_event=self._on_event, on_notice=say)
         self._shell = shell
         # On a server that others use as well, the main session is still this shell's own.
         self._main = f"{MAIN}-{secrets.token_hex(4)}" if self.attached else MAIN

@@ -7,7 +7,7 @@ from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from docker_kernel.outputs import plain_header
+from docker_kernel.outputs import plain_header, words_of_gap
 from docker_kernel_server import messages as wire
 
 Json = dict[str, Any]
@@ -66,6 +66,8 @@ def show(event: wire.Event, shell: InteractiveShell) -> None:
         )
     elif isinstance(event, wire.ClearOutput):
         shell.display_pub.clear_output(wait=event.wait)
+    elif isinstance(event, wire.Gap):
+        say(words_of_gap(event))
 
 
 def say(text: str) -> None:

@@ -294,7 +294,7 @@ def test_requests_get_their_final_where_no_process_can_be_made(make: Make) -> No
     """Fixed point 5 of the wire: in the server, all limits may be used up by the code."""
     endpoint = make(pids="60").start(Deadline(120), print)
     assert run(endpoint, USE_ALL_THREADS) > 10
-    client = Client.connect(endpoint, Deadline(10))
+    client = Client(endpoint, Deadline(10))
 
     def ask(request: Request) -> Final:
         return client.request(request).result(60)

@@ -1,0 +1,312 @@
+"""A connection to a server that outlives the TCP connections under it.
+
+Lines are numbered both ways, by counting. Each side keeps what the other may not have: the server
+its events until they are acknowledged, this side its requests until they are answered. After a lost
+connection each says how many it has and gets the rest: nothing is lost, and nothing runs twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from docker_kernel_server.messages import Ack, Event, Final, Leave, Ping, Resume, encode
+
+from .backends import Endpoint
+from .deadline import Deadline
+from .errors import AuthenticationFailed, ConnectionLost, ServerError, VersionMismatch
+from .transport import Link, attempt, connect
+
+ACK_BYTES = 256 * 1024
+"""After so much, what has come is acknowledged."""
+
+KEEP_SECONDS = 5.0
+"""How often it is acknowledged at least, and the connection looked after."""
+
+SILENT_SECONDS, ANSWER_SECONDS = 20.0, 10.0
+"""After so long a silence the server is asked whether it's there, and has so long to answer."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+"""Seconds between two tries to come back. Each is a random part of its length, so that the clients
+of a server that was away don't come all at once."""
+
+QUIET_SECONDS = 2.0
+"""Nothing is said of a connection that is back so soon."""
+
+CLOSE_SECONDS = 2.0
+"""How long `close` waits for the threads."""
+
+TURN_SECONDS = 0.1
+"""How long a short line waits for a long one that is being sent."""
+
+PING, LEAVE = "ping", "leave"
+
+ANEW = "run it again: that begins anew, without variables"
+GOES_ON = "run it again: that connects again; what ran on the server may still run"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Whom a `Lifeline` tells, in its reading thread.
+
+    ``on_end`` is called once, when it is lost for good; ``on_notice`` gets what a person should
+    know while it isn't. ``why_lost`` says why the server is gone, "" where it isn't.
+    """
+
+    on_event: Callable[[Event], None]
+    on_end: Callable[[ConnectionLost], None]
+    on_notice: Callable[[str], None] = lambda _text: None
+    why_lost: Callable[[], str] = lambda: ""
+
+
+class Lifeline:
+    """See the module's docstring. After a loss it tries for ``patience`` seconds to come back."""
+
+    def __init__(
+        self, endpoint: Endpoint, deadline: Deadline, patience: float, listener: Listener
+    ) -> None:
+        """Connect; see `transport.connect` for what it raises. `start` begins the reading."""
+        self._endpoint = endpoint
+        self._patience = patience
+        self._listener = listener
+        self._name = secrets.token_hex(16)
+        self._received = self._received_bytes = 0
+        self._acknowledged = self._acknowledged_bytes = 0
+        self._sent = 0
+        self._sending = threading.Lock()
+        # The lines that aren't answered yet, by their requests' ids, in order.
+        self._kept: dict[str, tuple[int, bytes]] = {}
+        self._ending = threading.Event()
+        self._given_up = ""
+        self._to_acknowledge = threading.Event()
+        self._waiting_since: float | None = None
+        """Since when the reading thread waits for the server; None where it doesn't."""
+        self._asked_at: float | None = None
+        self._link = connect(endpoint, deadline, listener.why_lost, self._resume())
+        self.server = self._link.protocol.server
+        self.away = False
+        """Whether it is trying to come back."""
+        self.trouble = ""
+        """Why it couldn't, the last time that it tried."""
+        # Not so while it is away.
+        self._settled = threading.Event()
+        self._settled.set()
+        self._threads = [
+            threading.Thread(target=work, name=f"docker-kernel {name}", daemon=True)
+            for name, work in (("reader", self._run), ("keeper", self._keep))
+        ]
+
+    def start(self) -> None:
+        """Begin to read."""
+        for thread in self._threads:
+            thread.start()
+
+    def send(self, request_id: str, line: bytes) -> None:
+        """Send a request's line, or keep it for the time when the connection is back."""
+        with self._sending:
+            self._sent += 1
+            self._kept[request_id] = (self._sent, line)
+            if not self.away:
+                self._try_to_send(line)
+
+    def give_up(self, why: str) -> bool:
+        """End it, where it is trying to come back; False where it isn't."""
+        if not self.away or self._ending.is_set():
+            return False
+        self._given_up = why
+        self._ending.set()
+        return True
+
+    def wait_until_back(self, seconds: float) -> bool:
+        """Wait while it is trying to come back; False where it hasn't by then."""
+        return self._settled.wait(seconds)
+
+    def close(self) -> None:
+        """Leave the server, and end the threads."""
+        self._ending.set()
+        # A server that doesn't hear of it finds out by itself, later.
+        with self._in_turn() as turn:
+            if turn:
+                self._try_to_send(encode(Leave(LEAVE)))
+        self._link.stream.close()
+        self._to_acknowledge.set()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(CLOSE_SECONDS)
+
+    def _resume(self) -> Resume:
+        return Resume("resume", self._name, self._received)
+
+    def _try_to_send(self, line: bytes) -> None:
+        try:
+            self._link.stream.send(line)
+        except ConnectionLost:
+            # The reading thread sees the same end. The line is kept, and goes out after it.
+            log.debug("the connection broke while something was sent")
+
+    # -- the reading thread
+
+    def _run(self) -> None:
+        try:
+            while True:
+                lost = self._read()
+                end = self._come_back(lost)
+                if end is not None:
+                    break
+        except Exception as exc:
+            log.exception("reading from the server failed")
+            end = ConnectionLost("reading from the server failed", str(exc))
+        self._ending.set()
+        self._link.stream.close()
+        self._to_acknowledge.set()
+        self._listener.on_end(end)
+        self._settled.set()
+
+    def _read(self) -> ConnectionLost:
+        """Read until the connection is lost."""
+        link = self._link
+        try:
+            for event in link.early:
+                self._take(event)
+            while data := self._receive():
+                for event in link.protocol.receive(data):
+                    self._take(event)
+                self._received_bytes += len(data)
+                if self._received_bytes - self._acknowledged_bytes > ACK_BYTES:
+                    self._to_acknowledge.set()
+        except ConnectionLost as exc:
+            return exc
+        return ConnectionLost(f"the server at {self._endpoint} closed the connection")
+
+    def _receive(self) -> bytes:
+        self._waiting_since = time.monotonic()
+        try:
+            return self._link.stream.receive()
+        finally:
+            self._waiting_since = self._asked_at = None
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Final):
+            self._kept.pop(event.id, None)
+        if event.id not in (PING, LEAVE):
+            self._listener.on_event(event)
+        # Counted when it has been dealt with: what is acknowledged isn't sent again.
+        self._received += 1
+
+    # -- coming back
+
+    def _come_back(self, lost: ConnectionLost) -> ConnectionLost | None:
+        """Connect again, and go on. Returns the end, where there is no hope."""
+        self._settled.clear()
+        with self._sending:
+            self.away = True
+        self._link.stream.close()
+        began, told = time.monotonic(), False
+        for pause in _pauses():
+            if self._ending.wait(pause):
+                return ConnectionLost(lost.what, self._given_up, GOES_ON)
+            if why := self._listener.why_lost():
+                return ConnectionLost(lost.what, why, ANEW)
+            try:
+                link = attempt(self._endpoint, self._resume())
+            except (AuthenticationFailed, VersionMismatch) as exc:
+                return ConnectionLost(lost.what, f"another server is there now: {exc.why}", ANEW)
+            except ServerError as exc:
+                self.trouble = exc.why or exc.what
+                away = time.monotonic() - began
+                if away > self._patience:
+                    return ConnectionLost(lost.what, f"{self.trouble}, for {away:.0f} s", GOES_ON)
+                if away > QUIET_SECONDS and not told:
+                    told = True
+                    self._listener.on_notice(self._news(lost))
+                continue
+            if not self._go_on(link):
+                link.stream.close()
+                return ConnectionLost(lost.what, "the server there has begun anew", ANEW)
+            if told:
+                self._listener.on_notice("The connection is back; what was missed follows.")
+            return None
+        raise AssertionError("the pauses never end")
+
+    def _news(self, lost: ConnectionLost) -> str:
+        return (
+            f"{lost.what[0].upper()}{lost.what[1:]} ({self.trouble}). The code goes on, and "
+            f"nothing is lost; trying again for {self._patience:g} s. Interrupt to give up."
+        )
+
+    def _go_on(self, link: Link) -> bool:
+        """Use this connection. False where the server knows nothing of the one before."""
+        resumed = link.protocol.resumed
+        received, following = resumed.get("received"), resumed.get("next")
+        if resumed.get("new") or not isinstance(received, int) or not isinstance(following, int):
+            return False
+        with self._sending:
+            self._link, self.away = link, False
+            self._received = following - 1
+            # Counted anew, as a ping that got lost is not sent again.
+            self._sent = received
+            for request_id, (number, line) in list(self._kept.items()):
+                if number > received:
+                    self._sent += 1
+                    self._kept[request_id] = (self._sent, line)
+                    self._try_to_send(line)
+        self._settled.set()
+        return True
+
+    # -- the keeping thread
+
+    def _keep(self) -> None:
+        """Acknowledge, and find out whether a silent server is still there."""
+        while not self._ending.is_set():
+            self._to_acknowledge.wait(KEEP_SECONDS)
+            self._to_acknowledge.clear()
+            if not self.away:
+                self._acknowledge()
+                self._look_after()
+
+    def _acknowledge(self) -> None:
+        received, size = self._received, self._received_bytes
+        if received > self._acknowledged:
+            with self._in_turn() as turn:
+                if turn:
+                    self._try_to_send(encode(Ack(received)))
+                    self._acknowledged, self._acknowledged_bytes = received, size
+
+    def _look_after(self) -> None:
+        now, since, asked = time.monotonic(), self._waiting_since, self._asked_at
+        if since is None or now - since < SILENT_SECONDS:
+            return
+        if asked is None:
+            self._asked_at = now
+            with self._in_turn() as turn:
+                if turn:
+                    self._sent += 1
+                    self._try_to_send(encode(Ping(PING)))
+        elif now - asked > ANSWER_SECONDS:
+            self._link.stream.shut()
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[bool]:
+        """Whether a short line can be sent at once; who looks after a connection can't wait."""
+        turn = self._sending.acquire(timeout=TURN_SECONDS)
+        try:
+            yield turn and not self.away and self._link.stream.writable()
+        finally:
+            if turn:
+                self._sending.release()
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between the tries: a random part of a growing length."""
+    longest = FIRST_PAUSE
+    while True:
+        yield random.uniform(0, longest)  # noqa: S311  (no secret)
+        longest = min(longest * 2, LONGEST_PAUSE)

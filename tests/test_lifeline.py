@@ -1,0 +1,320 @@
+"""A lost connection loses nothing, and runs nothing twice (P12): a true server, a bad network.
+
+What the journal does by itself is in test_journal.py.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docker_kernel import lifeline
+from docker_kernel.backends import Endpoint
+from docker_kernel.client import Call, Client, OnEvent
+from docker_kernel.deadline import Deadline
+from docker_kernel.errors import ConnectionLost
+from docker_kernel_server.messages import (
+    Chunk,
+    Event,
+    Execute,
+    InputReply,
+    InputRequest,
+    Interrupt,
+    OpenSession,
+    Request,
+    Run,
+    Status,
+)
+from proxy import Fate, Proxy, cutting
+from system import wait_until
+from wire import PATIENCE, Server
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    with Proxy(server.port) as running:
+        yield running
+
+
+class Connected:
+    """A client through the proxy, and what it was told."""
+
+    def __init__(self, proxy: Proxy, **keys: float) -> None:
+        self.notices: queue.Queue[str] = queue.Queue()
+        self.client = Client(
+            Endpoint("127.0.0.1", proxy.port, None),
+            Deadline(10),
+            on_notice=self.notices.put,
+            **keys,  # type: ignore[arg-type]
+        )
+        self.session = f"s{id(self)}"
+
+    def open(self) -> None:
+        self.client.ask(OpenSession(self.client.new_id(), self.session), PATIENCE)
+
+    def execute(self, code: str, on_event: OnEvent = lambda _: None) -> Call:
+        return self.client.request(Execute(self.client.new_id(), self.session, code), on_event)
+
+    def run(self, command: str, on_event: OnEvent) -> Call:
+        return self.client.request(Run(self.client.new_id(), command), on_event)
+
+
+@pytest.fixture
+def connected(proxy: Proxy) -> Iterator[Connected]:
+    made = Connected(proxy)
+    yield made
+    made.client.close()
+
+
+def text(events: list[Event], stream: str = "stdout") -> str:
+    return "".join(
+        event.data for event in events if isinstance(event, Chunk) and event.stream == stream
+    )
+
+
+LINES = 40_000
+
+
+def expected() -> str:
+    return "".join(f"{number} {'x' * (number % 120)} \u00e9\n" for number in range(LINES))
+
+
+CELL = f"""
+for number in range({LINES}):
+    print(number, 'x' * (number % 120), '\\u00e9')
+"""
+COMMAND = f"""python3 - <<'END'
+for number in range({LINES}):
+    print(number, 'x' * (number % 120), 'é')
+END"""
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_byte_comes_once_and_in_order(proxy: Proxy, connected: Connected, seed: int) -> None:
+    """P12, O1: forty cuts each, at random points of outputs of several MB."""
+    chance = random.Random(seed)  # noqa: S311  (no secret)
+    connected.open()
+    whole = expected()
+    size = len(whole.encode())
+    proxy.to_client = cutting([chance.randrange(size) for _ in range(40)], chance)
+    cell: list[Event] = []
+    command: list[Event] = []
+    calls = [connected.execute(CELL, cell.append), connected.run(COMMAND, command.append)]
+    for call in calls:
+        assert call.result(PATIENCE).status == 0
+    assert text(cell) == whole
+    assert text(command) == whole
+    assert proxy.connections > 30
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_runs_twice(proxy: Proxy, connected: Connected, tmp_path: Path, seed: int) -> None:
+    """P12: requests are cut on their way there, and their ends on their way back."""
+    chance = random.Random(seed)  # noqa: S311  (no secret)
+    connected.open()
+    connected.execute(f"file = open({str(tmp_path / 'seen')!r}, 'a')").result(PATIENCE)
+    count, padding = 300, "#" * 200
+    size = count * 400
+    proxy.to_server = cutting([chance.randrange(size) for _ in range(10)], chance)
+    proxy.to_client = cutting([chance.randrange(size // 4) for _ in range(10)], chance)
+    calls = [
+        connected.execute(f"print({number}, file=file, flush=True) {padding}")
+        for number in range(count)
+    ]
+    for call in calls:
+        assert call.result(PATIENCE).status == 0
+    assert (tmp_path / "seen").read_text().split() == [str(number) for number in range(count)]
+    assert proxy.connections > 10
+
+
+def test_a_cell_runs_on_while_the_network_is_away_for_half_a_minute(
+    proxy: Proxy, connected: Connected
+) -> None:
+    """The contract: everything is shown in the end, and the person is told meanwhile."""
+    connected.open()
+    seconds = 30
+    events: list[Event] = []
+    began: queue.Queue[Event] = queue.Queue()
+
+    def take(event: Event) -> None:
+        events.append(event)
+        began.put(event)
+
+    lines = seconds * 20
+    code = f"import time\nfor n in range({lines}): print(n); time.sleep(0.05)\n'done'"
+    call = connected.execute(code, take)
+    began.get(timeout=PATIENCE)
+    proxy.refuse()
+    proxy.cut()
+    assert "was lost" in connected.notices.get(timeout=PATIENCE)
+    time.sleep(seconds)  # this is what the test is about
+    proxy.refuse(False)
+    assert call.result(PATIENCE).status == 0
+    assert text(events) == "".join(f"{n}\n" for n in range(lines))
+    assert "is back" in connected.notices.get(timeout=PATIENCE)
+
+
+def test_a_question_is_asked_and_answered_after_a_loss(proxy: Proxy, connected: Connected) -> None:
+    """C4: the connection is lost while input() waits."""
+    connected.open()
+    questions: queue.Queue[InputRequest] = queue.Queue()
+    results: list[Event] = []
+
+    def take(event: Event) -> None:
+        if isinstance(event, InputRequest):
+            questions.put(event)
+        else:
+            results.append(event)
+
+    request = Execute(
+        connected.client.new_id(), connected.session, "print(input('? '))", allow_stdin=True
+    )
+    call = connected.client.request(request, take)
+    question = questions.get(timeout=PATIENCE)
+    proxy.cut()
+    answer = InputReply(connected.client.new_id(), connected.session, question.id, "yes")
+    connected.client.request(answer)
+    assert call.result(PATIENCE).status == 0
+    assert text(results) == "yes\n"
+    assert questions.empty()
+
+
+def test_a_network_that_stalls_loses_nothing(proxy: Proxy, connected: Connected) -> None:
+    """A cell prints more than every buffer on the way holds; it waits, and so does nobody else."""
+    connected.open()
+    events: list[Event] = []
+    proxy.stall()
+    call = connected.execute("for _ in range(64): print('x' * 1_000_000)", events.append)
+    with pytest.raises(TimeoutError):
+        call.result(0.5)
+    proxy.stall(False)
+    assert call.result(PATIENCE).status == 0
+    assert len(text(events)) == 64 * 1_000_001
+
+
+def test_a_network_that_swallows_is_found_out(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is dead without a word: the server is asked, and another one made."""
+    monkeypatch.setattr(lifeline, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(lifeline, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(lifeline, "KEEP_SECONDS", 0.05)
+    watched = Connected(proxy)
+    try:
+        watched.open()
+        proxy.to_client = lambda _data: Fate(b"")
+        events: list[Event] = []
+        call = watched.execute("print('here')", events.append)
+        before = proxy.connections
+        assert wait_until(lambda: proxy.connections > before, PATIENCE)
+        proxy.to_client = Fate
+        assert call.result(PATIENCE).status == 0
+        assert text(events) == "here\n"
+    finally:
+        watched.client.close()
+
+
+def test_a_silence_costs_nothing_where_the_server_lives(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C2: a cell may be silent for long."""
+    monkeypatch.setattr(lifeline, "SILENT_SECONDS", 0.05)
+    monkeypatch.setattr(lifeline, "ANSWER_SECONDS", 5.0)
+    monkeypatch.setattr(lifeline, "KEEP_SECONDS", 0.05)
+    watched = Connected(proxy)
+    try:
+        watched.open()
+        assert watched.execute("import time; time.sleep(1)").result(PATIENCE).status == 0
+        assert proxy.connections == 1
+    finally:
+        watched.client.close()
+
+
+def test_waiting_can_be_given_up(proxy: Proxy, connected: Connected) -> None:
+    """The call gets an error, and the code goes on."""
+    connected.open()
+    call = connected.execute("import time; time.sleep(1)")
+    proxy.refuse()
+    proxy.cut()
+    assert wait_until(lambda: connected.client.give_up("you gave up"), PATIENCE)
+    with pytest.raises(ConnectionLost, match="you gave up"):
+        call.result(PATIENCE)
+    assert not connected.client.connected
+    assert not connected.client.give_up("again")
+
+
+def test_it_gives_up_when_its_patience_is_over(proxy: Proxy) -> None:
+    impatient = Connected(proxy, patience=0.2)
+    call = impatient.client.request(Run(impatient.client.new_id(), "sleep 5"))
+    proxy.refuse()
+    proxy.cut()
+    with pytest.raises(ConnectionLost, match="the server at"):
+        call.result(PATIENCE)
+    impatient.client.close()
+
+
+def test_a_server_that_has_begun_anew_is_told_apart(tmp_path: Path, free_port: int) -> None:
+    """Nothing is sent to it that was for the one before."""
+    with Proxy(free_port) as proxy:
+        with Server(tmp_path, port=free_port):
+            connected = Connected(proxy)
+            call = connected.run(f"touch {tmp_path}/seen; sleep 60", lambda _: None)
+            assert wait_until((tmp_path / "seen").exists, PATIENCE)
+            (tmp_path / "seen").unlink()
+            proxy.refuse()
+            proxy.cut()
+        with Server(tmp_path, port=free_port):
+            proxy.refuse(False)
+            with pytest.raises(ConnectionLost, match="begun anew"):
+                call.result(PATIENCE)
+            assert not (tmp_path / "seen").exists()
+        connected.client.close()
+
+
+def test_a_client_that_leaves_ends_its_commands(server: Server) -> None:
+    """P10: it says so; nobody has to wait until it is clear that it won't come back."""
+    with Proxy(server.port) as proxy:
+        connected = Connected(proxy)
+        seen: queue.Queue[Event] = queue.Queue()
+        connected.run("echo begun; exec sleep 1234", seen.put)
+        seen.get(timeout=PATIENCE)
+        connected.client.close()
+    assert wait_until(lambda: not server.processes("sleep 1234"), PATIENCE)
+
+
+def test_one_that_was_killed_is_forgotten(tmp_path: Path) -> None:
+    """E8: it doesn't say that it leaves; its commands end with the lease."""
+    with (
+        Server(tmp_path, args=["--lease", "5"]) as server,
+        server.connect() as other,
+        Proxy(server.port) as proxy,
+    ):
+        connected = Connected(proxy)
+        seen: queue.Queue[Event] = queue.Queue()
+        connected.run("echo begun; exec sleep 1234", seen.put)
+        seen.get(timeout=PATIENCE)
+        proxy.refuse()
+        proxy.cut()
+        assert server.processes("sleep 1234")
+        assert wait_until(lambda: not server.processes("sleep 1234"), PATIENCE)
+        assert other.run("echo alive").text() == "alive\n"
+        connected.client.close()
+
+
+def ask(connected: Connected, request: Request) -> object:
+    return connected.client.ask(request, PATIENCE)
+
+
+def test_an_interrupt_while_away_reaches_the_cell(proxy: Proxy, connected: Connected) -> None:
+    """C3"""
+    connected.open()
+    call = connected.execute("import time; time.sleep(100)")
+    proxy.cut()
+    connected.client.request(Interrupt(connected.client.new_id(), connected.session))
+    assert call.result(PATIENCE).reason == "interrupt"
+    assert isinstance(ask(connected, Status(connected.client.new_id())), dict)
