@@ -28,6 +28,7 @@ from .errors import (
     ConnectionLost,
     NotAServer,
     OlderServer,
+    RequestRefused,
     ServerError,
     ServerNotThere,
     VersionMismatch,
@@ -264,6 +265,8 @@ def _from_wire(peer: str, exc: wire_errors.ProtocolError) -> ServerError:
             exc.message,
             "install the same version of docker-kernel on both ends",
         )
+    if isinstance(exc, wire_errors.RequestRefused):
+        return RequestRefused(f"the server at {peer} takes no further client", exc.message.strip())
     if isinstance(exc, wire_errors.RawCommandsOnly):
         return OlderServer(
             f"the server at {peer} is an older one",

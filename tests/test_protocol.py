@@ -17,6 +17,7 @@ from docker_kernel_server.errors import (
     BadMessage,
     NotThisProtocol,
     ProtocolError,
+    RequestRefused,
     VersionMismatch,
 )
 from docker_kernel_server.framing import dump_line
@@ -28,6 +29,7 @@ from docker_kernel_server.messages import (
     Final,
     Hello,
     Message,
+    Resume,
     Run,
     ServerHello,
     Status,
@@ -56,16 +58,19 @@ def send(server: ServerSide, *data: bytes) -> list[object]:
 
 
 def shake_hands(
-    server_secret: bytes | None, client_secret: bytes | None
+    server_secret: bytes | None, client_secret: bytes | None, resume: Resume | None = None
 ) -> tuple[ServerSide, ClientSide, list[object]]:
     """The handshake as the two ends hold it, one byte at a time; and what the server served."""
-    server, client, served = ServerSide(server_secret), ClientSide(client_secret), []
+    server, client, served = ServerSide(server_secret), ClientSide(client_secret, resume), []
     to_server = client.hello()
     while to_server:
         for out in send(server, *bytewise(to_server)):
             if isinstance(out, Event):
                 for piece in bytewise(encode(out)):
                     assert not list(client.receive(piece))
+            elif isinstance(out, Resume):
+                answer = Final(out.id, 0, result={"received": 7})
+                assert not list(client.receive(encode(answer)))
             else:
                 served.append(out)
         to_server = client.to_send()
@@ -104,6 +109,15 @@ def test_the_right_secret_opens(secret: bytes | None) -> None:
     assert client.server.server == __version__
     assert client.server.capabilities == CAPABILITIES
     assert server.client == f"docker-kernel/{__version__}"
+
+
+@pytest.mark.parametrize("secret", [None, SECRET])
+def test_a_client_that_comes_back_says_so_behind_the_handshake(secret: bytes | None) -> None:
+    """P12, P6: and not before the server has proved itself."""
+    _, client, served = shake_hands(secret, secret, Resume("resume", "name", 3))
+    assert client.ready
+    assert client.resumed == {"received": 7}
+    assert not served
 
 
 @pytest.mark.parametrize(
@@ -251,7 +265,7 @@ def test_another_version_is_refused_by_the_client() -> None:
 
 def test_the_servers_refusal_reaches_the_client() -> None:
     """P5, P6: with the server's own words."""
-    for error in (VersionMismatch, AuthenticationFailed):
+    for error in (VersionMismatch, AuthenticationFailed, RequestRefused):
         final = Final("hello", 1, "refused", "the server's words", error.code)
         with pytest.raises(error, match="the server's words"):
             list(ClientSide().receive(encode(final)))

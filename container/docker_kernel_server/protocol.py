@@ -39,6 +39,7 @@ from .errors import (
     NotThisProtocol,
     ProtocolError,
     RawCommandsOnly,
+    RequestRefused,
     VersionMismatch,
 )
 from .framing import MAX_LINE_BYTES, LineSplitter, load_line
@@ -355,11 +356,7 @@ class ClientSide:
                     self._out.append(encode(self._resume))
         elif isinstance(event, (Final, Fault)):
             words = event.message if isinstance(event, Fault) else str(event.result)
-            if event.code == VersionMismatch.code:
-                raise VersionMismatch(words)
-            if event.code == AuthenticationFailed.code:
-                raise AuthenticationFailed(words)
-            raise NotThisProtocol(words)
+            raise _REFUSALS.get(event.code, NotThisProtocol)(words)
         else:
             raise NotThisProtocol(f"{event.TYPE!r} in the middle of the handshake")
 
@@ -390,6 +387,10 @@ class ClientSide:
     def _become_ready(self) -> None:
         self.ready = True
         self._lines.limit = MAX_LINE_BYTES
+
+
+_REFUSALS = {cls.code: cls for cls in (VersionMismatch, AuthenticationFailed, RequestRefused)}
+"""What the server may answer a handshake with. The last one: there are too many clients already."""
 
 
 def _answers_raw(message: Json) -> bool:
