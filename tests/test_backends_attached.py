@@ -37,7 +37,8 @@ def test_it_finds_the_server_and_leaves_it_alone(tmp_path: Path) -> None:
         assert attached.start(Deadline(5), print) == endpoint
         assert attached.handover() is None
         assert attached.notices == []
-    assert "nothing listens" in attached.postmortem()
+    # It may be the network that is away.
+    assert attached.postmortem() == ""
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:
