@@ -96,6 +96,8 @@ class Lifeline:
         """Whether it is trying to come back."""
         self.trouble = ""
         """Why it couldn't, the last time that it tried."""
+        # Ends a pause between two tries.
+        self._hurry = threading.Event()
         # Not so while it is away.
         self._settled = threading.Event()
         self._settled.set()
@@ -123,15 +125,19 @@ class Lifeline:
             return False
         self._given_up = why
         self._ending.set()
+        self._hurry.set()
         return True
 
     def wait_until_back(self, seconds: float) -> bool:
-        """Wait while it is trying to come back; False where it hasn't by then."""
+        """Wait while it is trying to come back, which it does at once; False where it hasn't by
+        then."""
+        self._hurry.set()
         return self._settled.wait(seconds)
 
     def close(self) -> None:
         """Leave the server, and end the threads."""
         self._ending.set()
+        self._hurry.set()
         # A server that doesn't hear of it finds out by itself, later.
         with self._in_turn() as turn:
             if turn:
@@ -211,7 +217,9 @@ class Lifeline:
         self._link.stream.close()
         began, told = time.monotonic(), False
         for pause in _pauses():
-            if self._ending.wait(pause):
+            self._hurry.wait(pause)
+            self._hurry.clear()
+            if self._ending.is_set():
                 return ConnectionLost(lost.what, self._given_up, GOES_ON)
             if why := self._listener.why_lost():
                 return ConnectionLost(lost.what, why, ANEW)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from docker_kernel.backends import Endpoint
-from docker_kernel_server.messages import Event, Final, Request, Resume, encode
+from docker_kernel_server.messages import Event, Final, Leave, Request, Resume, encode
 from docker_kernel_server.protocol import ServerSide, State
 
 Send = Callable[[Event], None]
@@ -80,6 +80,8 @@ def speak(connection: socket.socket, answer: Answer, secret: bytes | None = None
                 send(item)
             elif isinstance(item, Resume):
                 send(Final(item.id, 0, result={"new": True, "received": 0, "next": 1}))
+            elif isinstance(item, Leave):
+                break
             elif isinstance(item, Request):
                 answer(item, send)
     hang_up(connection)

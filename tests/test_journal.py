@@ -82,6 +82,7 @@ class Client(RuleBasedStateMachine):
             self.got.pop()
             self.received -= 1
         self.there = False
+        self.journal.trim()
 
     @precondition(lambda self: not self.there)
     @rule()

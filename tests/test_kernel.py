@@ -543,6 +543,7 @@ def test_a_new_cell_does_not_wait_long_for_a_connection_that_is_away(
         assert kernel.run("n = 1").status == "ok"
         proxy.refuse()
         proxy.cut()
+        assert wait_until(lambda: proxy.connections > 1, PATIENCE)
         away = kernel.run("n += 1")
         assert away.reply["content"]["ename"] == "ConnectionLost"
         assert "comes back by itself" in away.error

@@ -71,6 +71,8 @@ class Outgoing(Sink):
     def disconnect(self) -> None:
         """The connection is lost."""
         self._wire = None
+        if self._journal is not None:
+            self._journal.trim()
         self._on_free()
 
     def acknowledge(self, number: int) -> None:
