@@ -257,16 +257,21 @@ def test_a_zygote_that_is_killed_when_idle(tmp_path: Path) -> None:
 
 
 def test_a_zygote_that_is_killed_in_a_cell(tmp_path: Path) -> None:
-    """C5: the workers end with it, and each request gets its final."""
+    """C5: the sessions have their keepers and lose nothing; the next comes from a new zygote."""
     with Server(tmp_path) as server, server.connect() as client:
         sessions = [client.open() for _ in range(3)]
-        cells = [each.begin("import time; print('on'); time.sleep(1000)") for each in sessions]
+        code = "import time, os; print('on')\nwhile not os.path.exists('gate'): time.sleep(0.01)"
+        cells = [each.begin(code) for each in sessions]
         for cell in cells:
             client.wait_for_text(cell, "on")
         kill_zygote(server)
+        assert client.open().ok("1 + 1").value == "2"
+        (tmp_path / "gate").touch()
         for cell in cells:
-            assert client.finish(cell).reason == "died"
+            assert client.finish(cell).reason == "ok"
         for each in sessions:
+            assert each.ok("time.__name__").value == "'time'"
+            assert each.execute("os._exit(3)").result["exit_code"] == 3
             assert each.ok("1 + 1").value == "2"
         assert server.stop() == 0
         assert gone(server)

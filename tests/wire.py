@@ -51,6 +51,7 @@ class Server:
     ) -> None:
         self.folder = folder
         self.secret = secret
+        self.python = python
         self.mark = uuid.uuid4().hex
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
         command = [python, "-I", "-S", str(script), "--workplace", str(folder)]

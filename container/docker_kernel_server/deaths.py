@@ -43,8 +43,11 @@ class Death:
 def look_into(status: int, queue: Queue, memory: MemoryWatch) -> Death:
     """Find out what ended a worker that had the requests in ``queue``."""
     for item in queue.sent:
-        if item.killed:
-            return Death(status, item.killed)
+        reached = item.ladder.reached if item.ladder is not None else 0
+        if reached in (signal.SIGTERM, signal.SIGKILL):
+            why = "the cell's timeout" if item.timed_out else "a further interrupt"
+            name = signal.Signals(reached).name
+            return Death(status, f"was ended by {why} ({name}), as it went on after Ctrl-C")
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if number == signal.SIGKILL and memory.look():
         return Death(status, f"was killed {memory.explain()}", oom=True)

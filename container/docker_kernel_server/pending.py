@@ -7,18 +7,21 @@ there: the clock of a timeout runs for that one alone, and an interrupt is for t
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from dataclasses import dataclass, replace
 from typing import Callable, Dict, Iterator, List, Optional
 
 from .errors import RequestRefused
+from .ladder import Ladder
 from .messages import Execute, Final, Request
 
-TIMEOUT_GRACE_SECONDS = 2.0
-"""How long a cell may go on after the Ctrl-C that a timeout sends; then its process is killed."""
+PATIENCE_SECONDS = 2.0
+"""How long a cell may go on after Ctrl-C. Then its timeout ends the process, or a further interrupt
+does."""
 
-INTERRUPT_PATIENCE_SECONDS = 2.0
-"""From here on a further interrupt of the same cell kills its process."""
+GRACE_SECONDS = 1.0
+"""How long the process may go on after SIGTERM; then it is killed."""
 
 TIMEOUT_STATUS = 124
 INTERRUPT_STATUS = 130
@@ -37,8 +40,8 @@ class Pending:
     """Whether the worker has it; else it waits for the worker's start."""
     timer: Optional[asyncio.TimerHandle] = None
     timed_out: bool = False
-    killed: str = ""
-    """Why its process was killed, in words."""
+    ladder: Optional[Ladder] = None
+    """What ends it, from the first interrupt on."""
     interrupted_at: Optional[float] = None
 
     @property
@@ -50,12 +53,8 @@ class Pending:
 class Control:
     """What the queue may do to the worker: as much of a session as it has to know."""
 
-    def send_interrupt(self, request: Request) -> None:
-        """Ctrl-C, for this request alone."""
-        raise NotImplementedError
-
-    def kill(self) -> None:
-        """End the worker's process."""
+    def signal(self, request: Request, number: int) -> None:
+        """Signal the worker: with SIGINT for this request alone."""
         raise NotImplementedError
 
     def tell_stubborn(self, request: Request) -> None:
@@ -107,14 +106,15 @@ class Queue:
     def finish(self, item: Pending, final: Final) -> None:
         """Answer it; the worker goes on with the next one."""
         self._items.pop(item.request.id, None)
-        if item.timer is not None:
-            item.timer.cancel()
+        for timer in (item.timer, item.ladder):
+            if timer is not None:
+                timer.cancel()
         if final.seconds is None:
             final = replace(final, seconds=time.monotonic() - item.since)
         item.answer(final)
         self._start_clock(item.subshell)
 
-    # -- interrupts and timeouts: Ctrl-C first, then the end of the process
+    # -- interrupts and timeouts: one ladder
 
     def interrupt(self) -> bool:
         """Ctrl-C to what is running, or to what would run first; say whether there was anything."""
@@ -128,15 +128,15 @@ class Queue:
         if head.interrupted_at is None:
             head.interrupted_at = now
             loop = asyncio.get_running_loop()
-            loop.call_later(INTERRUPT_PATIENCE_SECONDS, self._tell_stubborn, head)
-        elif now - head.interrupted_at >= INTERRUPT_PATIENCE_SECONDS:
-            self._kill(head, "a further interrupt")
-            return True
-        self._control.send_interrupt(head.request)
+            loop.call_later(PATIENCE_SECONDS, self._tell_stubborn, head)
+        if now - head.interrupted_at < PATIENCE_SECONDS:
+            self._ladder(head).interrupt()
+        else:
+            self._ladder(head).end()
         return True
 
     def _tell_stubborn(self, item: Pending) -> None:
-        if item is self.head(item.subshell):
+        if item is self.head(item.subshell) and not item.timed_out:
             self._control.tell_stubborn(item.request)
 
     def _start_clock(self, subshell: str) -> None:
@@ -149,11 +149,10 @@ class Queue:
 
     def _time_out(self, item: Pending) -> None:
         item.timed_out = True
-        loop = asyncio.get_running_loop()
-        item.timer = loop.call_later(TIMEOUT_GRACE_SECONDS, self._kill, item, "its timeout")
-        self._control.send_interrupt(item.request)
+        self._ladder(item).climb()
 
-    def _kill(self, item: Pending, why: str) -> None:
-        if item is self.head(item.subshell):
-            item.killed = f"was ended by {why}, as the cell went on after Ctrl-C"
-            self._control.kill()
+    def _ladder(self, item: Pending) -> Ladder:
+        if item.ladder is None:
+            send = functools.partial(self._control.signal, item.request)
+            item.ladder = Ladder(send, PATIENCE_SECONDS, GRACE_SECONDS)
+        return item.ladder

@@ -1,11 +1,13 @@
-"""What the machine has, and what processes and their descendants use, from /proc."""
+"""What the machine has, and what processes and their descendants are and use, from /proc."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List
+from typing import Any, Dict, Iterable, Iterator, List, Tuple
+
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass
@@ -34,18 +36,60 @@ def read_trees(roots: Iterable[int], proc: str = "/proc") -> Dict[int, Usage]:
     """
     children: Dict[int, List[int]] = {}
     own: Dict[int, Usage] = {}
-    for name in _numbers(proc):
-        try:
-            with open(os.path.join(proc, name, "stat"), "rb") as file:
-                # Behind the program's name, which may have any character.
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        pid = int(name)
-        children.setdefault(int(fields[1]), []).append(pid)
+    for pid, fields in _rows(proc):
+        children.setdefault(int(fields[_PARENT]), []).append(pid)
         ticks = sum(map(int, fields[11:15]))  # user and system; its own and its children's
         own[pid] = Usage(int(fields[21]) * _PAGE_BYTES, ticks / _TICKS)
     return {root: _sum(root, children, own) for root in roots}
+
+
+def children_by_parent(proc: str = "/proc") -> Dict[int, List[int]]:
+    """The children of each process that has any."""
+    children: Dict[int, List[int]] = {}
+    for pid, fields in _rows(proc):
+        children.setdefault(int(fields[_PARENT]), []).append(pid)
+    return children
+
+
+def descendants(root: int, proc: str = "/proc") -> List[int]:
+    """The children of a process and theirs, as far as their parents live; parents come first."""
+    children = children_by_parent(proc)
+    found = list(children.get(root, ()))
+    for pid in found:
+        found += children.get(pid, ())
+    return found
+
+
+def is_stopped(pid: int, proc: str = "/proc") -> bool:
+    """Whether it waits for SIGCONT, or for a debugger."""
+    fields = _fields(str(pid), proc)
+    return bool(fields) and fields[_STATE] in (b"T", b"t")
+
+
+def adopt_orphans() -> bool:
+    """Be the parent of all descendants that lose theirs; False where the system can't do that."""
+    try:
+        import ctypes
+
+        return bool(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def _rows(proc: str) -> Iterator[Tuple[int, List[bytes]]]:
+    """Each process, and what its "stat" says."""
+    for name in _numbers(proc):
+        fields = _fields(name, proc)
+        if fields:
+            yield int(name), fields
+
+
+def _fields(name: str, proc: str) -> List[bytes]:
+    """What "stat" says of a process; nothing of one that has just ended."""
+    with contextlib.suppress(OSError), open(os.path.join(proc, name, "stat"), "rb") as file:
+        # Behind the program's name, which may have any character.
+        return file.read().rpartition(b")")[2].split()
+    return []
 
 
 def _numbers(proc: str) -> List[str]:
@@ -67,5 +111,6 @@ def _sum(root: int, children: Dict[int, List[int]], own: Dict[int, Usage]) -> Us
     return total
 
 
+_STATE, _PARENT = 0, 1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -8,11 +8,11 @@ this runs on the server's event loop and changes state between awaits only, so i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
-import socket
 from dataclasses import replace
-from typing import Any, Callable, Coroutine, List, Optional
+from typing import Any, Callable, Coroutine, Optional, Set
 
 from .deaths import Death, look_into
 from .errors import ProtocolError, RequestRefused
@@ -57,8 +57,8 @@ EXIT_SECONDS = 5.0
 
 LEFT = "the session ended, as exit was typed"
 
-MAX_LINGERING_WORKERS = 16
-"""Ended workers of a session whose background processes go on to print; the oldest is cut off."""
+START_TRIES = 3
+"""The process that starts sessions may die before it has started one."""
 
 EVENTS = frozenset(
     event.TYPE
@@ -105,7 +105,8 @@ class Session(Control):
         self.info: Json = {}
         self._zygote = zygote
         self._link: Optional[WorkerLink] = None
-        self._lingering: List[WorkerLink] = []
+        # Whatever may bring output: the worker, and what earlier ones have left, as it is ended.
+        self._links: Set[WorkerLink] = set()
         self._task: "Optional[asyncio.Task[None]]" = None
         self._ready: "asyncio.Future[Json]"
         self._exited: "asyncio.Future[None]"
@@ -169,17 +170,13 @@ class Session(Control):
 
     def resume(self) -> None:
         """The client reads again."""
-        for link in self._links():
+        for link in self._links:
             link.resume()
 
     def detach(self) -> None:
         """The connection is gone. The code goes on."""
         self.sink = None
         self.resume()
-
-    def _links(self) -> List[WorkerLink]:
-        """Whatever may bring output."""
-        return [*self._lingering, *([self._link] if self._link is not None else [])]
 
     # -- start and end
 
@@ -222,11 +219,12 @@ class Session(Control):
             return
         self._failure = ""
         try:
-            try:
-                await asyncio.wait_for(self._launch(), START_SECONDS)
-            except ConnectionError:
-                # The zygote has died since it was last used; now there is a fresh one.
-                await asyncio.wait_for(self._launch(), START_SECONDS)
+            for _ in range(START_TRIES - 1):
+                with contextlib.suppress(ConnectionError):
+                    # Else the zygote has died since it was last used; now there is a fresh one.
+                    await asyncio.wait_for(self._launch(), START_SECONDS)
+                    return
+            await asyncio.wait_for(self._launch(), START_SECONDS)
         except asyncio.TimeoutError:  # since Python 3.11 this is an OSError
             self._failure = f"the session was not ready after {START_SECONDS:.0f} s"
             await self._stop(self._failure)
@@ -238,15 +236,15 @@ class Session(Control):
         self._ready = asyncio.get_running_loop().create_future()
         self._exited = asyncio.get_running_loop().create_future()
         self._stopping = False
-        wire, their_wire = socket.socketpair()
-        pipes, their_pipes = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        link = self._link = WorkerLink(wire, pipes, self._on_line, self._on_text, self._on_exit)
+        link = WorkerLink(self._on_line, self._on_text, self._on_exit, self._links.discard)
+        self._link = link
+        self._links.add(link)
         try:
-            with their_wire, their_pipes:
-                await zygote.fork(self.name, their_wire, their_pipes, link)
+            await zygote.fork(link)
         except BaseException:
-            # A worker that is forked yet finds its wire closed, and ends.
+            # Where there is a keeper yet, it sees this, and ends.
             self._link = None
+            self._links.discard(link)
             link.close()
             raise
         self.info = {**await self._ready, "pid": link.pid}
@@ -291,12 +289,6 @@ class Session(Control):
             self._queue.finish(item, Final(item.request.id, 1, "closed", why))
 
     def _on_exit(self, link: WorkerLink, status: int) -> None:
-        link.end()
-        # What the worker started in its own group ends with it.
-        link.signal_group(signal.SIGKILL)
-        self._lingering = [item for item in [*self._lingering, link] if item.lingers]
-        if len(self._lingering) > MAX_LINGERING_WORKERS:
-            self._lingering.pop(0).close()
         if self._link is not link:  # its start took too long, and was given up
             return
         self._link = None
@@ -328,15 +320,13 @@ class Session(Control):
             self._link.send(encode(item.request))
         self._queue.mark_sent(item)
 
-    def send_interrupt(self, request: Request) -> None:
+    def signal(self, request: Request, number: int) -> None:
         if self._link is not None:
-            # The line is for a cell that the worker has not begun, the signal for one that it has.
-            self._link.send(encode(Interrupt(request.id, self.name)))
-            self._link.signal(signal.SIGINT)
-
-    def kill(self) -> None:
-        if self._link is not None:
-            self._link.signal(signal.SIGKILL)
+            if number == signal.SIGINT:
+                # The line is for a cell that the worker has not begun, the signal for one that it
+                # has.
+                self._link.send(encode(Interrupt(request.id, self.name)))
+            self._link.signal(number)
 
     def tell_stubborn(self, request: Request) -> None:
         self._emit(Chunk(request.id, STUBBORN, "stderr"))
@@ -352,7 +342,7 @@ class Session(Control):
             return
         self.sink.send(line)
         if self.sink.blocked:
-            for link in self._links():
+            for link in self._links:
                 link.pause()
 
     def _on_line(self, line: bytes) -> None:

@@ -1,30 +1,35 @@
-"""A process with IPython imported, that forks a session's worker in milliseconds.
+"""A process with IPython imported, that forks a session's keeper in milliseconds.
 
-It stays single-threaded, so that forking it is safe. The server talks to it over a socket: JSON
-lines both ways, with the worker's descriptors beside the line that asks for it.
-
-    server  {"fork": NAME}        with two descriptors: the wire, and the socket for pipes
-    zygote  {"forked": NAME, "pid": PID}, or {"failed": WHY}
-    zygote  {"exited": PID, "status": WAIT STATUS}
+It stays single-threaded, so that forking it is safe. The server asks it over a socket, by three
+descriptors: the keeper's socket, the worker's wire, and the worker's socket for pipes. The keeper
+answers over its own, and has the worker (keeper.py); so a zygote that ends costs no session
+anything.
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
 import gc
 import importlib
-import json
 import os
-import selectors
+import select
 import signal
 import site
 import socket
 import sys
-from typing import Any, Dict, List, Set, Tuple
+from typing import List, Set
 
 from . import packages, worker
+from .keeper import Bell, Keeper, refusal, tell
+from .processes import adopt_orphans, children_by_parent
 
 FD_BYTES = array.array("i").itemsize
+FDS = 3
+"""What comes with a request."""
+
+REQUEST_BYTES = 1
+"""Descriptors can't come alone."""
 
 
 # The package is loaded from where it lies, without its folder on sys.path: that may be the person's
@@ -83,97 +88,92 @@ def _make_user_site() -> None:
 
 
 class Zygote:
-    """Forks workers, and reports their ends."""
+    """Forks keepers; ends what one leaves that was killed."""
 
     def __init__(self, control: socket.socket, choice: packages.Choice) -> None:
         self._control = control
         self._choice = choice
-        self._children: Set[int] = set()
-        self._buffer = b""
+        self._keepers: Set[int] = set()
         self._fds: List[int] = []
-        self._selector = selectors.DefaultSelector()
-        # SIGCHLD writes a byte here, which ends the wait.
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_write, False)
+        self._bell = Bell()
 
     def run(self) -> None:
-        """Serve until the server is gone; then end every worker."""
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        self._selector.register(self._control, selectors.EVENT_READ)
-        self._selector.register(self._wake_read, selectors.EVENT_READ)
-        try:
+        """Serve until the server is gone. The keepers see that themselves."""
+        adopt_orphans()
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._bell, select.POLLIN)
+        with contextlib.suppress(ConnectionError):  # the server was killed
             while True:
-                for key, _ in self._selector.select():
-                    if key.fd == self._wake_read:
-                        os.read(self._wake_read, 4096)
+                for fd, _ in poll.poll():
+                    if fd == self._bell.fileno():
+                        self._bell.quiet()
                         self._reap()
                     elif not self._serve():
                         return
-        except ConnectionError:  # the server was killed
-            return
-        finally:
-            self._end()
 
     def _serve(self) -> bool:
         data, ancillary, _, _ = self._control.recvmsg(
-            65536, socket.CMSG_SPACE(2 * FD_BYTES), socket.MSG_CMSG_CLOEXEC
+            REQUEST_BYTES, socket.CMSG_SPACE(FDS * FD_BYTES), socket.MSG_CMSG_CLOEXEC
         )
         for level, kind, payload in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 fds = array.array("i")
                 fds.frombytes(payload[: len(payload) // FD_BYTES * FD_BYTES])
                 self._fds.extend(fds)
-        self._buffer += data
-        while b"\n" in self._buffer:
-            line, self._buffer = self._buffer.split(b"\n", 1)
-            wire, pipes, *self._fds = self._fds
-            self._fork(json.loads(line)["fork"], (wire, pipes))
+        while len(self._fds) >= FDS:
+            sockets = [socket.socket(fileno=fd) for fd in self._fds[:FDS]]
+            del self._fds[:FDS]
+            self._fork(*sockets)
+            for each in sockets:
+                each.close()
         return bool(data)
 
-    def _fork(self, name: str, fds: Tuple[int, int]) -> None:
+    def _fork(self, reins: socket.socket, wire: socket.socket, pipes: socket.socket) -> None:
         try:
             pid = os.fork()
-        except OSError as exc:  # no memory, or too many processes: the other sessions go on
-            pid = -1
-            self._tell({"failed": f"there can be no further process: {exc.strerror}"})
+        except OSError as exc:
+            tell(reins, {"failed": refusal(exc)})
+            return
         if pid == 0:
-            self._become_worker(fds)
-        for fd in fds:
-            os.close(fd)
-        if pid > 0:
-            self._children.add(pid)
-            self._tell({"forked": name, "pid": pid})
+            self._become_keeper(reins, wire, pipes)
+        self._keepers.add(pid)
 
-    def _become_worker(self, fds: Tuple[int, int]) -> None:
+    def _become_keeper(
+        self, reins: socket.socket, wire: socket.socket, pipes: socket.socket
+    ) -> None:
+        def forget() -> None:
+            wire.close()
+            pipes.close()
+
         status = 1
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._bell.remove()
             self._control.close()
-            self._selector.close()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
-            wire, pipes = socket.socket(fileno=fds[0]), socket.socket(fileno=fds[1])
-            status = worker.run(wire, pipes, self._choice)
+            Keeper(reins).run(lambda: self._become_worker(wire, pipes), forget)
+            status = 0
         except BaseException:  # noqa: BLE001 - the fork must not come back into the zygote
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(status)
 
+    def _become_worker(self, wire: socket.socket, pipes: socket.socket) -> None:
+        status = 1
+        try:
+            status = worker.run(wire, pipes, self._choice)
+        except BaseException:  # noqa: BLE001 - the fork must not come back into the keeper
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(status)
+
     def _reap(self) -> None:
-        for pid in list(self._children):
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
-                self._children.discard(pid)
-                self._tell({"exited": pid, "status": status})
-
-    def _tell(self, message: Dict[str, Any]) -> None:
-        self._control.sendall(json.dumps(message).encode("ascii") + b"\n")
-
-    def _end(self) -> None:
-        for pid in self._children:
-            try:
-                os.killpg(pid, signal.SIGKILL)
-            except OSError:  # it has no group of its own yet
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                done, _ = os.waitpid(-1, os.WNOHANG)
+                if not done:
+                    break
+                self._keepers.discard(done)
+        # What a keeper left that was killed is ours now; its children come when it has ended.
+        for pid in set(children_by_parent().get(os.getpid(), ())) - self._keepers:
+            with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
