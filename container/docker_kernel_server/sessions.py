@@ -23,7 +23,7 @@ from .processes import Usage, read_trees
 from .session import Session, Sink
 
 STOP_SECONDS = 2.0
-"""How long the sessions may take to end when the server stops; then they are killed."""
+"""How long the sessions may take to end when the server stops; then their keepers see to it."""
 
 MAX_SESSIONS = 1000
 
@@ -35,9 +35,12 @@ class Sessions:
         self._start_zygote = functools.partial(ZygoteLink, python, lent, workplace)
         self._zygote: Optional[ZygoteLink] = None
         self._sessions: Dict[str, Session] = {}
+        self._closed = False
 
     def zygote(self) -> ZygoteLink:
-        """The zygote; started here if there is none."""
+        """The zygote; started here if there is none. `RequestRefused` where the server stops."""
+        if self._closed:
+            raise RequestRefused("the server stops")
         if self._zygote is None:
             self._zygote = self._start_zygote(self._zygote_ended)
         return self._zygote
@@ -78,18 +81,19 @@ class Sessions:
         return [session for session in self._sessions.values() if session.sink is sink]
 
     async def close(self) -> None:
-        """End every session, and the zygote."""
+        """End the zygote, and with it all starts that wait; then every session."""
+        self._closed = True
+        if self._zygote is not None:
+            self._zygote.close()
+            self._zygote = None
         waits: "List[asyncio.Future[Final]]" = []
         for session in self._sessions.values():
             ended: "asyncio.Future[Final]" = asyncio.get_running_loop().create_future()
             session.end(CloseSession("close", session.name), ended.set_result)
             waits.append(ended)
         self._sessions.clear()
-        if waits:  # not for ever: one may still be waiting for its start
+        if waits:
             await asyncio.wait(waits, timeout=STOP_SECONDS)
-        if self._zygote is not None:
-            self._zygote.close()
-            self._zygote = None
 
     def _add(self, name: str) -> Session:
         if len(self._sessions) >= MAX_SESSIONS:
