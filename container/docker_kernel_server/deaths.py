@@ -45,7 +45,7 @@ def look_into(status: int, queue: Queue, memory: MemoryWatch) -> Death:
     for item in queue.sent:
         reached = item.ladder.reached if item.ladder is not None else 0
         if reached in (signal.SIGTERM, signal.SIGKILL):
-            why = "the cell's timeout" if item.timed_out else "a further interrupt"
+            why = "its timeout" if item.timed_out else "a further interrupt"
             name = signal.Signals(reached).name
             return Death(status, f"was ended by {why} ({name}), as it went on after Ctrl-C")
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0

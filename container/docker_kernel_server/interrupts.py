@@ -32,20 +32,27 @@ class Interrupts:
         self.task: Optional[asyncio.Task[Any]] = None
         self.code: Optional[CodeType] = None
         """What runs the person's code; KeyboardInterrupt is raised inside of it alone."""
-        self.came = False
+        self._asked = 0
+        """How often the running cell was to be interrupted, as far as the lines on the wire say."""
+        self._raised = 0
         signal.signal(signal.SIGINT, self._on_signal)
+
+    @property
+    def came(self) -> bool:
+        """Whether the cell was interrupted."""
+        return self._raised > 0
 
     @contextlib.contextmanager
     def running(self, cell: str) -> Iterator[None]:
         """While the person's code runs. KeyboardInterrupt if it was doomed before it began."""
-        self.came = False
+        self._asked = self._raised = 0
         self._running = cell
         # A cell before may have set its own; a debugger does, when it is told to continue.
         signal.signal(signal.SIGINT, self._on_signal)
         try:
             if cell in self._doomed:
                 self._doomed.discard(cell)
-                self.came = True
+                self._raised += 1
                 raise KeyboardInterrupt
             yield
         finally:
@@ -59,7 +66,8 @@ class Interrupts:
         if cell != self._running:
             self._doomed.add(cell)
         else:
-            nudging = threading.Thread(target=self._nudge, args=(cell,), daemon=True)
+            self._asked += 1
+            nudging = threading.Thread(target=self._nudge, args=(cell, self._asked), daemon=True)
             with contextlib.suppress(RuntimeError):  # there can be no further thread
                 nudging.start()
 
@@ -79,12 +87,12 @@ class Interrupts:
             after_in_child=lambda: set_forking(False),
         )
 
-    def _nudge(self, cell: str) -> None:
+    def _nudge(self, cell: str, count: int) -> None:
         # A signal that came just before the main thread went to wait for a lock has only set a flag
         # of Python's; another one ends the wait, so that Python looks at the flag.
         for _ in range(MAX_NUDGES):
             time.sleep(NUDGE_SECONDS)
-            if cell != self._running or self.came:
+            if cell != self._running or self._raised >= count:
                 return
             if signal.getsignal(signal.SIGINT) != self._on_signal:
                 return  # the cell has a handler of its own, and once is what it was sent
@@ -96,10 +104,10 @@ class Interrupts:
         current = asyncio.current_task(self._loop)
         if current is None:
             # The cell awaits, and so no code of it is there to raise in.
-            self.came = True
+            self._raised += 1
             self._loop.call_soon_threadsafe(self.task.cancel)
         elif current is not self.task or self._is_in_cell():
-            self.came = True
+            self._raised += 1
             raise KeyboardInterrupt
         # Else it came on the way into the cell, and `_nudge` repeats it, or on the way out.
 
