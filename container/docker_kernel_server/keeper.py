@@ -100,10 +100,10 @@ class Keeper:
         tell(self._reins, {"keeper": os.getpid(), "pid": pid})
         self._wait_for_worker(bell)
         tell(self._reins, {"exited": self._status})
-        if self._adopts:
-            self._end_rest(bell)
-        else:
+        if not self._adopts:
             self._signal_group()
+        elif self._reap():
+            self._end_rest(bell)
 
     def _wait_for_worker(self, bell: Bell) -> None:
         poll = select.poll()

@@ -167,12 +167,16 @@ class Zygote:
             os._exit(status)
 
     def _reap(self) -> None:
+        orphans = False
         with contextlib.suppress(ChildProcessError):
             while True:
-                done, _ = os.waitpid(-1, os.WNOHANG)
+                done, status = os.waitpid(-1, os.WNOHANG)
                 if not done:
                     break
+                orphans = orphans or status != 0 or done not in self._keepers
                 self._keepers.discard(done)
+        if not orphans:
+            return
         # What a keeper left that was killed is ours now; its children come when it has ended.
         for pid in set(children_by_parent().get(os.getpid(), ())) - self._keepers:
             with contextlib.suppress(OSError):
