@@ -23,10 +23,12 @@ from .docker import Engine
 from .images import ensure_image, image_environment, image_name
 from .labels import unique_name
 from .logtail import MAX_LINES, LogTail
+from .owners import mark_taken, unmark_taken
 from .probing import probe
 from .refusals import ended_early, no_network_yet, remedies
 from .stoppable import STOP_SECONDS, Stoppable
-from .throwaway import remove_container, sweep
+from .sweeping import Sweeper
+from .throwaway import remove_container
 from .volumes import ensure_volumes
 from .workspace import WORKPLACE
 
@@ -59,6 +61,9 @@ class DockerBackend(Stoppable):
         self._engine: Engine | None = None
         self._running: _Running | None = None
         self._folder: Path | None = None
+        self._sweeper: Sweeper | None = None
+        self._left: list[str] = []
+        """Containers that the engine didn't remove when it was asked to."""
 
     def describe(self) -> str:
         """One line: image, limits, workspace."""
@@ -125,6 +130,7 @@ class DockerBackend(Stoppable):
         if self._settings.network == "none":
             raise no_network_yet()
         engine = self._engine = Engine(os.environ, deadline)
+        self._left = [name for name in self._left if not remove_container(engine, name)]
         if self._handover is not None:
             handover, self._handover = self._handover, None
             if (endpoint := self._take_over(engine, handover, deadline)) is not None:
@@ -135,7 +141,7 @@ class DockerBackend(Stoppable):
         self._check_stopping()
         if endpoint is None:
             raise ended_early(plan.image, self._why_ended(engine, self._running))
-        sweep(engine)
+        self._sweeper = Sweeper(os.environ)
         return endpoint
 
     def _make_plan(self, engine: Engine, deadline: Deadline, progress: Progress) -> Plan:
@@ -160,9 +166,7 @@ class DockerBackend(Stoppable):
         # The name is noted before the engine hears of it, so that nothing can be left behind.
         running = self._running = _Running(unique_name(), secrets.token_hex(32).encode("ascii"))
         with engine.calling("creating the container", deadline) as api:
-            api.create_container(
-                plan.image_id, **creation(api, plan, self._settings), name=running.name
-            )
+            api.create_container(plan.image_id, **creation(api, plan, self._settings, running.name))
             if plan.folder is None:
                 api.put_archive(running.name, "/", own_workplace(plan.user))
         attachment = engine.attach(running.name, deadline)
@@ -201,6 +205,7 @@ class DockerBackend(Stoppable):
         for mount in found["Mounts"]:
             if mount["Destination"] == WORKPLACE:
                 self._folder = Path(mount["Source"])
+        mark_taken(name)
         port = published(found["NetworkSettings"]["Ports"])
         endpoint = Endpoint("127.0.0.1", port, secret.encode())
         self._running = _Running(
@@ -216,6 +221,9 @@ class DockerBackend(Stoppable):
             remove_container(engine, running.name, STOP_SECONDS)
 
     def _end(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.stop()
+            self._sweeper = None
         self._discard_container()
         if self._engine is not None:
             self._engine.close()
@@ -228,7 +236,10 @@ class DockerBackend(Stoppable):
         if running.close is not None:
             running.close()
         # Where the engine is away, the server's lease ends it, and its container with it.
-        remove_container(self._engine, running.name, STOP_SECONDS)
+        if remove_container(self._engine, running.name, STOP_SECONDS):
+            unmark_taken(running.name)
+        else:
+            self._left.append(running.name)
 
     def _why_ended(self, engine: Engine, running: _Running | None) -> str:
         """Exit status and last lines of a container that has ended, and most likely removed

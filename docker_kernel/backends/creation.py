@@ -38,16 +38,17 @@ class Plan:
     user: User
 
 
-def creation(api: Any, plan: Plan, settings: Settings) -> dict[str, Any]:
+def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, Any]:
     """What the container is made with, the safe defaults among it."""
     memory = settings.memory_bytes()
     mounts = list(plan.lent)
-    marks = labels("kernel")
+    marks = labels("kernel", name)
     if plan.folder is not None:
         mounts.append({"Type": "bind", "Source": str(plan.folder), "Target": WORKPLACE})
         mounts += guards(plan.folder, WORKPLACE, own_places())
         marks[f"{PREFIX}workspace"] = str(plan.folder)
     return {
+        "name": name,
         "command": _server_arguments(plan.python, settings.lease),
         "entrypoint": [plan.python.executable],
         "user": str(plan.user),

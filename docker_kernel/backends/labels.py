@@ -1,19 +1,18 @@
-"""How our containers are named and labelled, and who they belong to."""
+"""How our containers are named and labelled."""
 
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import Mapping
-
-import psutil  # type: ignore[import-untyped,unused-ignore]
 
 from docker_kernel_server import __version__
 
+from .owners import Owner
+
 PREFIX = "docker-kernel."
-CLOCK_TOLERANCE_SECONDS = 2.0
-"""A process start time is reckoned from the boot time, which moves a little when the clock is
-set."""
+KIND = f"{PREFIX}kind"
+_NAME = f"{PREFIX}name"
+_OWNER = f"{PREFIX}owner."
 
 
 def unique_name(kind: str = "kernel") -> str:
@@ -22,29 +21,23 @@ def unique_name(kind: str = "kernel") -> str:
     return f"docker-kernel-{middle}{secrets.token_hex(4)}"
 
 
-def labels(kind: str) -> dict[str, str]:
-    """The labels of a container that this process makes."""
-    process = psutil.Process()
-    return {
-        f"{PREFIX}kind": kind,
-        f"{PREFIX}version": __version__,
-        f"{PREFIX}owner.host": socket.gethostname(),
-        f"{PREFIX}owner.pid": str(process.pid),
-        f"{PREFIX}owner.start": f"{process.create_time():.2f}",
-    }
+def labels(kind: str, name: str) -> dict[str, str]:
+    """The labels of a container, or of a volume, that this process makes."""
+    owner = {_OWNER + key: value for key, value in Owner.me().words().items()}
+    return {KIND: kind, _NAME: name, f"{PREFIX}version": __version__, **owner}
 
 
-def owner_lives(found: Mapping[str, str]) -> bool:
-    """Whether the process that made a container of this machine still runs. True where it can't
-    tell."""
-    try:
-        pid, start = int(found[f"{PREFIX}owner.pid"]), float(found[f"{PREFIX}owner.start"])
-    except (KeyError, ValueError):
-        return True
-    try:
-        # A number is given again to another process; the start time tells them apart.
-        return bool(abs(psutil.Process(pid).create_time() - start) < CLOCK_TOLERANCE_SECONDS)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:
-        return True
+def has_own_name(name: str, found: Mapping[str, str]) -> bool:
+    """Whether the labels were made for the container of this name.
+
+    An image that was committed from one of ours hands them on to containers that aren't ours.
+    """
+    return found.get(_NAME) == name
+
+
+def read_owner(found: Mapping[str, str]) -> Owner | None:
+    """The owner that the labels name, None where they don't tell."""
+    begin = len(_OWNER)
+    return Owner.read(
+        {key[begin:]: value for key, value in found.items() if key.startswith(_OWNER)}
+    )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from ..deadline import Deadline
 from ..errors import DockerKernelError, EngineRefused
 from .docker import Engine
-from .labels import PREFIX, labels, owner_lives, unique_name
+from .labels import labels, unique_name
 
 MAX_OUTPUT_BYTES = 64 * 1024
-SWEEP_SECONDS = 3.0
 
 
 def run_once(
@@ -44,7 +42,7 @@ def run_once(
                 name=name,
                 user=user,
                 working_dir="/",
-                labels=labels(kind),
+                labels=labels(kind, name),
                 host_config=api.create_host_config(
                     network_mode="none",
                     cap_drop=["ALL"],
@@ -97,19 +95,3 @@ def _await_removal(engine: Engine, name: str, deadline: Deadline) -> bool:
     except DockerKernelError:
         return False
     return True
-
-
-def sweep(engine: Engine) -> None:
-    """Remove what starts of dead processes left on this machine.
-
-    Running containers are not touched: another process may have taken them over, and where
-    nobody has, their lease ends them.
-    """
-    mine = [f"{PREFIX}owner.host={socket.gethostname()}"]
-    filters = {"label": mine, "status": ["created", "exited", "dead"]}
-    with suppress(DockerKernelError):
-        with engine.calling("looking for leftovers", Deadline(SWEEP_SECONDS)) as api:
-            found = api.containers(all=True, filters=filters)
-        for item in found:
-            if not owner_lives(item["Labels"]):
-                remove_container(engine, item["Id"])

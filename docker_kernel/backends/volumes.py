@@ -17,6 +17,7 @@ from ..deadline import Deadline
 from ..errors import DockerKernelError, EngineRefused, StartError
 from . import Progress
 from .docker import Engine
+from .labels import KIND as LABEL
 from .labels import PREFIX, labels
 from .probing import ImagePython
 from .throwaway import run_once
@@ -125,23 +126,38 @@ def _mount(name: str, part: runtime.Part, image_id: str) -> dict[str, Any]:
         "Source": name,
         "Target": part.target,
         # What the image has at this place is no part of it.
-        "VolumeOptions": {"NoCopy": True, "Labels": {**labels(KIND), IMAGE_LABEL: image_id}},
+        "VolumeOptions": {"NoCopy": True, "Labels": {**labels(KIND, name), IMAGE_LABEL: image_id}},
     }
+
+
+def old_volumes(engine: Engine, deadline: Deadline) -> list[str]:
+    """The volumes of images that are gone. Raises EngineError, StartTimeout."""
+    with engine.calling("looking for volumes", deadline) as api:
+        images = set(api.images(all=True, quiet=True))
+        filters = {"label": [f"{LABEL}={KIND}", IMAGE_LABEL]}
+        found = api.volumes(filters=filters)["Volumes"] or []
+    return [item["Name"] for item in found if item["Labels"][IMAGE_LABEL] not in images]
+
+
+def remove_volume(engine: Engine, name: str, deadline: Deadline) -> bool:
+    """Remove a volume. False where a container still uses it. Raises EngineError, StartTimeout."""
+    try:
+        with engine.calling("removing a volume", deadline) as api:
+            api.remove_volume(name)
+    except EngineRefused as exc:
+        if exc.status == 409:
+            return False
+        if exc.status != 404:
+            raise
+    return True
 
 
 def _sweep(engine: Engine) -> None:
     """Remove the volumes of images that are gone: an image that is built often leaves many."""
     deadline = Deadline(SWEEP_SECONDS)
     with suppress(DockerKernelError):
-        with engine.calling("looking for leftovers", deadline) as api:
-            images = set(api.images(all=True, quiet=True))
-            filters = {"label": [f"{PREFIX}kind={KIND}", IMAGE_LABEL]}
-            found = api.volumes(filters=filters)["Volumes"] or []
-        for volume in found:
-            if volume["Labels"][IMAGE_LABEL] not in images:
-                # The engine refuses where a container still uses it.
-                with suppress(EngineRefused), engine.calling("sweeping", deadline) as api:
-                    api.remove_volume(volume["Name"])
+        for name in old_volumes(engine, deadline):
+            remove_volume(engine, name, deadline)
 
 
 def _wrapped(part: runtime.Part) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from docker_kernel_server import __version__
 
 from ..errors import DockerKernelError
-from . import install, run
+from . import install, prune, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,4 +38,5 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     install.add_to(verbs)
     run.add_to(verbs)
+    prune.add_to(verbs)
     return parser
