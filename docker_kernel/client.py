@@ -59,8 +59,9 @@ class Client:
 
     ``on_event`` gets the events that no request's own handler takes, ``on_notice`` what a person
     should know while the connection is away. ``why_lost`` is asked why the server is gone when the
-    connection breaks; "" where it isn't. All are called in the reading thread, as the handlers of
-    requests are. ``patience`` is for how many seconds it tries to come back.
+    connection breaks, ``trouble`` why one that is there doesn't answer; "" where it isn't so. All
+    are called in the reading thread, as the handlers of requests are. ``patience`` is for how many
+    seconds it tries to come back.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Client:
         why_lost: Callable[[], str] = lambda: "",
         on_notice: Callable[[str], None] = lambda _text: None,
         patience: float = AWAY_SECONDS,
+        trouble: Callable[[], str] = lambda: "",
     ) -> None:
         """Connect to a server; see `transport.connect` for what it raises."""
         self._on_event = on_event
@@ -80,7 +82,7 @@ class Client:
         self._prefix, self._numbers = secrets.token_hex(4), itertools.count(1)
         self._closed = False
         self._lost: ConnectionLost | None = None
-        listener = Listener(self._dispatch, self._end, on_notice, why_lost)
+        listener = Listener(self._dispatch, self._end, on_notice, why_lost, trouble)
         self._line = Lifeline(endpoint, deadline, patience, listener)
         self.server = self._line.server
         self._line.start()

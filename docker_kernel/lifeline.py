@@ -58,13 +58,54 @@ class Listener:
     """Whom a `Lifeline` tells, in its reading thread.
 
     ``on_end`` is called once, when it is lost for good; ``on_notice`` gets what a person should
-    know while it isn't. ``why_lost`` says why the server is gone, "" where it isn't.
+    know while it isn't. ``why_lost`` says why the server is gone, ``trouble`` why one that is there
+    doesn't answer; "" where it isn't so.
     """
 
     on_event: Callable[[Event], None]
     on_end: Callable[[ConnectionLost], None]
     on_notice: Callable[[str], None] = lambda _text: None
     why_lost: Callable[[], str] = lambda: ""
+    trouble: Callable[[], str] = lambda: ""
+
+
+class _Absence:
+    """How long the connection has been away, and what the person was told of it."""
+
+    def __init__(self, lost: ConnectionLost, patience: float) -> None:
+        self._lost = lost
+        self._patience = patience
+        self._began = time.monotonic()
+        self._until = self._began + patience
+        self.told: str | None = None
+        """The trouble that was told, "" where none was known; None where nothing was told."""
+
+    def over(self) -> bool:
+        """Whether it has lasted for too long."""
+        return time.monotonic() > self._until
+
+    def prolong(self) -> None:
+        """What keeps the server from answering keeps it from forgetting too: be patient anew."""
+        self._until = time.monotonic() + self._patience
+
+    def describe(self, why: str) -> str:
+        """Why it is away, and for how long."""
+        return f"{why}, for {time.monotonic() - self._began:.0f} s"
+
+    def news(self, known: str, why: str) -> str:
+        """What the person should be told now, "" for nothing new."""
+        if time.monotonic() - self._began < QUIET_SECONDS or known == self.told:
+            return ""
+        if self.told is not None and not known:
+            return ""
+        self.told = known
+        what = f"{self._lost.what[0].upper()}{self._lost.what[1:]}"
+        if known:
+            return f"{what}: {known}. Nothing is lost; it goes on after that. Interrupt to give up."
+        return (
+            f"{what} ({why}). The code goes on, and nothing is lost; trying again for "
+            f"{self._patience:g} s. Interrupt to give up."
+        )
 
 
 class Lifeline:
@@ -90,7 +131,13 @@ class Lifeline:
         self._waiting_since: float | None = None
         """Since when the reading thread waits for the server; None where it doesn't."""
         self._asked_at: float | None = None
-        self._link = connect(endpoint, deadline, listener.why_lost, self._resume())
+        self._silent = False
+        """Whether the server was given up for its silence."""
+
+        def why_gone() -> str:
+            return listener.why_lost() or listener.trouble()
+
+        self._link = connect(endpoint, deadline, why_gone, self._resume())
         self.server = self._link.protocol.server
         self.away = False
         """Whether it is trying to come back."""
@@ -190,7 +237,8 @@ class Lifeline:
                     self._to_acknowledge.set()
         except ConnectionLost as exc:
             return exc
-        return ConnectionLost(f"the server at {self._endpoint} closed the connection")
+        did = "says nothing any more" if self._silent else "closed the connection"
+        return ConnectionLost(f"the server at {self._endpoint} {did}")
 
     def _receive(self) -> bytes:
         self._waiting_since = time.monotonic()
@@ -215,7 +263,8 @@ class Lifeline:
         with self._sending:
             self.away = True
         self._link.stream.close()
-        began, told = time.monotonic(), False
+        self._silent = False
+        absence = _Absence(lost, self._patience)
         for pause in _pauses():
             self._hurry.wait(pause)
             self._hurry.clear()
@@ -228,27 +277,26 @@ class Lifeline:
             except (AuthenticationFailed, VersionMismatch) as exc:
                 return ConnectionLost(lost.what, f"another server is there now: {exc.why}", ANEW)
             except ServerError as exc:
-                self.trouble = exc.why or exc.what
-                away = time.monotonic() - began
-                if away > self._patience:
-                    return ConnectionLost(lost.what, f"{self.trouble}, for {away:.0f} s", GOES_ON)
-                if away > QUIET_SECONDS and not told:
-                    told = True
-                    self._listener.on_notice(self._news(lost))
-                continue
+                if self._tries_on(absence, exc):
+                    continue
+                return ConnectionLost(lost.what, absence.describe(self.trouble), GOES_ON)
             if not self._go_on(link):
                 link.stream.close()
                 return ConnectionLost(lost.what, "the server there has begun anew", ANEW)
-            if told:
+            if absence.told is not None:
                 self._listener.on_notice("The connection is back; what was missed follows.")
             return None
         raise AssertionError("the pauses never end")
 
-    def _news(self, lost: ConnectionLost) -> str:
-        return (
-            f"{lost.what[0].upper()}{lost.what[1:]} ({self.trouble}). The code goes on, and "
-            f"nothing is lost; trying again for {self._patience:g} s. Interrupt to give up."
-        )
+    def _tries_on(self, absence: _Absence, exc: ServerError) -> bool:
+        """After a try that failed: tell the person why, where that is news. False: it's enough."""
+        known = self._listener.trouble()
+        self.trouble = known or exc.why or exc.what
+        if known:
+            absence.prolong()
+        if news := absence.news(known, self.trouble):
+            self._listener.on_notice(news)
+        return not absence.over()
 
     def _go_on(self, link: Link) -> bool:
         """Use this connection. False where the server knows nothing of the one before."""
@@ -299,6 +347,7 @@ class Lifeline:
                     self._sent += 1
                     self._try_to_send(encode(Ping(PING)))
         elif now - asked > ANSWER_SECONDS:
+            self._silent = True
             self._link.stream.shut()
 
     @contextmanager

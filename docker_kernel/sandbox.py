@@ -149,8 +149,12 @@ class Sandbox:
         if not self._backend.postmortem():
             try:
                 return self._connect(self._endpoint, deadline)
-            except (ServerNotThere, ConnectionLost):
-                pass
+            except (ServerNotThere, ConnectionLost) as exc:
+                # It has all that the code had; so it is there still when that is mended.
+                if trouble := self._backend.trouble():
+                    raise ConnectionLost(
+                        "the server doesn't answer", trouble, "run it again after that"
+                    ) from exc
         self._endpoint = None
         self._backend.stop()
         return None
@@ -163,6 +167,7 @@ class Sandbox:
             self._backend.postmortem,
             self._on_notice,
             self.settings.lease,
+            self._backend.trouble,
         )
 
     def _pass_on(self, event: Event) -> None:

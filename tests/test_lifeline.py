@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,13 +45,13 @@ def proxy(server: Server) -> Iterator[Proxy]:
 class Connected:
     """A client through the proxy, and what it was told."""
 
-    def __init__(self, proxy: Proxy, **keys: float) -> None:
+    def __init__(self, proxy: Proxy, **keys: Any) -> None:
         self.notices: queue.Queue[str] = queue.Queue()
         self.client = Client(
             Endpoint("127.0.0.1", proxy.port, None),
             Deadline(10),
             on_notice=self.notices.put,
-            **keys,  # type: ignore[arg-type]
+            **keys,
         )
         self.session = f"s{id(self)}"
 
@@ -256,6 +257,35 @@ def test_it_gives_up_when_its_patience_is_over(proxy: Proxy) -> None:
     with pytest.raises(ConnectionLost, match="the server at"):
         call.result(PATIENCE)
     impatient.client.close()
+
+
+def test_a_known_trouble_is_told_and_waited_for(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E8: a paused container forgets nothing; so no patience ends before the person mends it."""
+    monkeypatch.setattr(lifeline, "QUIET_SECONDS", 0.0)
+    troubles = 0
+
+    def trouble() -> str:
+        nonlocal troubles
+        troubles += 1
+        return "it is paused; type: unpause"
+
+    patient = Connected(proxy, patience=0.1, trouble=trouble)
+    try:
+        call = patient.run("echo here", lambda _: None)
+        proxy.refuse()
+        proxy.cut()
+        told = patient.notices.get(timeout=PATIENCE)
+        assert "it is paused; type: unpause. Nothing is lost" in told
+        before = time.monotonic()
+        assert wait_until(lambda: troubles > 5 and time.monotonic() - before > 0.2, PATIENCE)
+        proxy.refuse(False)
+        assert call.result(PATIENCE).status == 0
+        assert "is back" in patient.notices.get(timeout=PATIENCE)
+        assert patient.notices.empty()
+    finally:
+        patient.client.close()
 
 
 def test_a_server_that_has_begun_anew_is_told_apart(tmp_path: Path, free_port: int) -> None:

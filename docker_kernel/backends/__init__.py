@@ -53,6 +53,9 @@ class Backend(Protocol):
         """Why the server is gone (exit status, out of memory, its last log lines), "" if it
         lives."""
 
+    def trouble(self) -> str:
+        """Why a server that lives doesn't answer, and what to type; "" where nothing is known."""
+
     def log(self) -> str:
         """The last lines that the server has printed, as far as we see them."""
 

@@ -37,6 +37,10 @@ class AttachedBackend:
         """Nothing: from here, a server that has ended looks as one that can't be reached now."""
         return ""
 
+    def trouble(self) -> str:
+        """Nothing is known."""
+        return ""
+
     def log(self) -> str:
         """Nothing: somebody else has this server's log."""
         return ""

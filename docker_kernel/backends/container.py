@@ -29,6 +29,7 @@ from .refusals import ended_early, no_network_yet, remedies
 from .stoppable import STOP_SECONDS, Stoppable
 from .sweeping import Sweeper
 from .throwaway import remove_container
+from .trouble import trouble_of
 from .volumes import ensure_volumes
 from .workspace import WORKPLACE
 
@@ -91,6 +92,11 @@ class DockerBackend(Stoppable):
         except DockerKernelError as exc:
             return f"the Docker engine is away: {exc.what}"
         return self._why_ended(engine, running)
+
+    def trouble(self) -> str:
+        """Whether the container is paused, as `Backend` has it."""
+        running = self._running
+        return trouble_of(self._engine, running.name) if running is not None else ""
 
     def log(self) -> str:
         """The last lines that the server has printed."""

@@ -23,6 +23,7 @@ from .docker import Attachment, Engine
 from .logtail import MAX_LINES, LogTail
 from .probing import ImagePython, find_python
 from .refusals import ended_early
+from .trouble import trouble_of
 
 LOOK_SECONDS = 2.0
 """How long a look at the container may take when its server is gone."""
@@ -81,6 +82,10 @@ class JoinedBackend:
             if self._engine is not None:
                 _inspect(self._engine, self._name, Deadline(LOOK_SECONDS))
         return tail.explain(why)
+
+    def trouble(self) -> str:
+        """Whether the container is paused, as `Backend` has it."""
+        return trouble_of(self._engine, self._name)
 
     def log(self) -> str:
         """The last lines that the server has printed."""

@@ -68,6 +68,10 @@ class LocalBackend(Stoppable):
         tail.wait_ended(GRACE_SECONDS)
         return tail.explain(_how_ended(process.returncode))
 
+    def trouble(self) -> str:
+        """Nothing is known."""
+        return ""
+
     def log(self) -> str:
         """The last lines that the server has printed."""
         return self._tail.last(MAX_LINES) if self._tail is not None else ""
