@@ -20,7 +20,7 @@ from .errors import ConnectionLost, DockerKernelError
 from .iopub import IOPub
 from .launch import Launcher
 from .router import Asker, Router
-from .subshells import Content, SubshellKernel
+from .subshells import Content, SubshellKernel, subshell_of
 
 
 class SessionKernel(SubshellKernel):
@@ -151,8 +151,3 @@ class SessionKernel(SubshellKernel):
     def _session_name(self) -> str:
         session = self._launcher.session
         return session.name if session else ""
-
-
-def subshell_of(parent: Content) -> str:
-    """The subshell that a request is for; "" is the main shell."""
-    return str(parent["header"].get("subshell_id") or "")

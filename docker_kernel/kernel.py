@@ -14,11 +14,11 @@ from docker_kernel_server import __version__
 from docker_kernel_server import messages as wire
 
 from . import info, outputs
-from .asking import SessionKernel, subshell_of
+from .asking import SessionKernel
 from .client import Client
 from .errors import DockerKernelError
 from .launch import in_thread
-from .subshells import Content
+from .subshells import Content, subshell_of
 from .usage import Meter
 
 PROGRESS_AFTER, PROGRESS_EVERY = 2.0, 1.0

@@ -17,6 +17,12 @@ from ipykernel.kernelbase import Kernel
 from jupyter_client.session import Session as JupyterSession
 
 COMM_KINDS = (b'"comm_open"', b'"comm_msg"', b'"comm_close"')
+LOOK_KINDS = (b'"complete_request"', b'"inspect_request"')
+LOOKS = "looks"
+"""The session's subshell for Tab and Shift+Tab in a notebook whose main shell runs a cell."""
+
+_chosen: contextvars.ContextVar[str] = contextvars.ContextVar("subshell", default="")
+"""A subshell of the session that was chosen here, and not by the frontend."""
 
 Content = dict[str, Any]
 Frames = list[zmq.Frame]
@@ -38,6 +44,8 @@ class SubshellKernel(Kernel):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self._subshells: dict[str, Subshell] = {}
+        self._cells = 0
+        """How many cells run or wait in the main shell."""
 
     def close_subshell(self, subshell_id: str) -> None:
         """A subshell has ended."""
@@ -74,13 +82,22 @@ class SubshellKernel(Kernel):
         _, frames = self._jupyter.feed_identities(msg, copy=False)
         header = frames[1].bytes  # type: ignore[union-attr]
         subshell_id = self._subshell_of(header)
+        main = subshell_id is None
         # What a cell waits for may come by a comm. (ipykernel lets it through only since 7.4.)
-        awaited = any(kind in header for kind in COMM_KINDS) and self._main_asyncio_lock.locked()
-        if subshell_id is None and not awaited:
-            await super().shell_main(None, msg)
+        comm = main and any(kind in header for kind in COMM_KINDS)
+        # Notebooks name no subshell in these, and who types while a cell runs would wait for it.
+        look = main and self._cells > 0 and any(kind in header for kind in LOOK_KINDS)
+        if main and not look and not (comm and self._main_asyncio_lock.locked()):
+            cell = b'"execute_request"' in header
+            self._cells += cell
+            try:
+                await super().shell_main(None, msg)
+            finally:
+                self._cells -= cell
             return
         # In a context of its own: what a cell of the main shell awaits mustn't see our parent.
         context = contextvars.copy_context()
+        context.run(_chosen.set, LOOKS if look else "")
         await context.run(asyncio.ensure_future, self._aside(subshell_id, msg))
 
     def _subshell_of(self, header: bytes) -> str | None:
@@ -166,6 +183,11 @@ class SubshellKernel(Kernel):
             self._aborting = aborting
         else:
             subshell.aborting = aborting
+
+
+def subshell_of(parent: Content) -> str:
+    """The session's subshell that a request is for; "" is the main shell."""
+    return str(parent["header"].get("subshell_id") or _chosen.get())
 
 
 def _unknown(subshell_id: Any) -> Content:

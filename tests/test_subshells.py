@@ -113,6 +113,24 @@ def test_a_busy_kernel_answers_in_a_subshell(kernel: Kernel, subshell: str) -> N
 
 
 @pytest.mark.usefixtures("busy")
+def test_a_busy_main_shell_is_looked_into(kernel: Kernel, subshell: str) -> None:
+    """K5: Tab and Shift+Tab in a notebook name no subshell."""
+    assert kernel.ask("complete", "gate.is_s", 9)["matches"] == ["is_set"]
+    inspected = kernel.ask("inspect", "gate", 2)
+    assert "threading.Event" in inspected["data"]["text/plain"]
+    assert control(kernel, "list_subshell_request")["subshell_id"] == [subshell]
+
+
+def test_looks_leave_the_frontend_with_a_busy_kernel(kernel: Kernel, busy: str) -> None:
+    """The last that is said of the kernel's state is true."""
+    request = kernel.client.complete("gate.is_s", 9)
+    assert until_idle(kernel, request) == [("status", "busy"), ("status", "idle")]
+    again = kernel.next_output(lambda message: message["msg_type"] == "status")
+    assert again["parent_header"]["msg_id"] == busy
+    assert again["content"]["execution_state"] == "busy"
+
+
+@pytest.mark.usefixtures("busy")
 def test_what_a_subshell_prints_belongs_to_its_request(kernel: Kernel, subshell: str) -> None:
     request = send(kernel, subshell, "execute_request", code="print('aside')", silent=False)
     assert until_idle(kernel, request) == [
