@@ -28,6 +28,7 @@ from wire import Server, Session, Wire
 REQUIRED = os.environ.get("DOCKER_KERNEL_TEST_CONTAINERS") == "required"
 PYTHON_VERSIONS = [f"3.{minor}" for minor in range(8, 14)]
 INTEGRATION = Path(__file__).parent / "integration"
+BROWSER = Path(__file__).parent / "browser"
 SERVER_SETTINGS = ("DOCKER_PORT", "DOCKER_TIMEOUT")
 
 
@@ -39,7 +40,7 @@ class Run:
         self.stack = contextlib.ExitStack()
         self.engine: Engine | None = None
         self.reason: str | None = None
-        self.not_run: Counter[str] = Counter()
+        self.not_run: Counter[tuple[str, str]] = Counter()
         self.left: list[str] = []
 
     def get_engine(self) -> Engine:
@@ -96,10 +97,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Count the container tests that could not run."""
+    """Count the tests in a browser or a container that could not run."""
     report = yield
-    if report.skipped and call.excinfo is not None and item.get_closest_marker("container"):
-        item.config.stash[run_key].not_run[str(call.excinfo.value)] += 1
+    kind = "browser" if BROWSER in item.path.parents else "container"
+    counted = kind == "browser" or item.get_closest_marker("container")
+    if report.skipped and call.excinfo is not None and counted:
+        item.config.stash[run_key].not_run[kind, str(call.excinfo.value)] += 1
     return report
 
 
@@ -119,8 +122,8 @@ def pytest_terminal_summary(
 ) -> None:
     """Say what did not run; what was left behind counts as an error of its own."""
     run = config.stash[run_key]
-    for reason, count in run.not_run.items():
-        terminalreporter.write_line(f"container tests: {count} not run: {reason}", yellow=True)
+    for (kind, reason), count in run.not_run.items():
+        terminalreporter.write_line(f"{kind} tests: {count} not run: {reason}", yellow=True)
     for thing in run.left:
         terminalreporter.write_line(f"left behind by the tests: {thing}", red=True)
         where = ("conftest.py", None, "left behind")
@@ -150,6 +153,14 @@ def engine(pytestconfig: pytest.Config) -> Engine:
     """An engine that answers; DOCKER_HOST names it from here on."""
     with or_give_up():
         return pytestconfig.stash[run_key].get_engine()
+
+
+@pytest.fixture(scope="session")
+def engine_if_any(pytestconfig: pytest.Config) -> Engine | None:
+    """The same, or None: for what only some of its tests use in containers."""
+    with contextlib.suppress(CannotError):
+        return pytestconfig.stash[run_key].get_engine()
+    return None
 
 
 @pytest.fixture(scope="session")

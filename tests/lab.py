@@ -30,9 +30,11 @@ PATIENCE = 60.0
 """Seconds for what should take much less: a loaded machine is slow, and a hang must end."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = (1280, 1000)
-# All cells are in the page, also those out of sight; and nobody asks whether there are news.
+# All cells are in the page, also those out of sight; a loaded machine may be slow; and nobody asks
+# whether there are news.
 SETTINGS = {
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+    "@jupyterlab/completer-extension:manager": {"providerTimeout": 30000},
     "@jupyterlab/apputils-extension:notification": {
         "fetchNews": "false",
         "checkForUpdates": False,
@@ -119,13 +121,19 @@ class LabServer:
         return self
 
     def _wait_for_url(self, runtime: Path) -> str:
+        found: list[int] = []
+
         def written() -> bool:
             assert self.process.poll() is None, self.log()
-            return any(runtime.glob("jpserver-*.json"))
+            with contextlib.suppress(json.JSONDecodeError):  # it is being written
+                texts = [
+                    file.read_text(encoding="utf-8") for file in runtime.glob("jpserver-*.json")
+                ]
+                found[:] = [json.loads(text)["port"] for text in texts]
+            return bool(found)
 
         assert wait_until(written, PATIENCE), self.log()
-        (file,) = runtime.glob("jpserver-*.json")
-        return f"http://127.0.0.1:{json.loads(file.read_text(encoding='utf-8'))['port']}"
+        return f"http://127.0.0.1:{found[0]}"
 
     def __exit__(self, *exc: object) -> None:
         if self.process.poll() is None:

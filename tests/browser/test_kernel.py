@@ -85,6 +85,7 @@ def test_restart_from_the_menu(lab: Lab, notebook: Notebook) -> None:
 
 
 def test_completion_while_a_cell_runs(lab: Lab, notebook: Notebook, gate: Gate) -> None:
+    """K5: Tab in a notebook's cell, with live names."""
     notebook.value("quite_unusual = 1; quite_a_name = 2")
     running = notebook.run(f"print('up')\n{gate.code}").shows("up")
     cell = notebook.add()
