@@ -202,7 +202,7 @@ def test_a_container_that_was_taken_over_is_kept(
     assert (outcome, why) == ("kept", f"the process {os.getpid()} has taken it over")
     # And where its mark can't be read, by the client that is connected.
     unmark_taken(name)
-    with closing(Client.connect(endpoint, Deadline(60))):
+    with closing(Client(endpoint, Deadline(60))):
         outcome, why = prune(capsys)[name]
         assert outcome == "kept"
         assert "a client is connected" in why
