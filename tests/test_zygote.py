@@ -294,7 +294,8 @@ def test_a_zygote_that_is_killed_while_it_starts_sessions(tmp_path: Path) -> Non
             assert client.open(names[0]).ok("1 + 1").value == "2"
             for name in names:
                 client.ask("close_session", session=name)
-        assert wait_until(lambda: len(server.processes()) == 2, PATIENCE)
+        # The server, and the zygote where it has been needed again.
+        assert wait_until(lambda: len(server.processes()) <= 2, PATIENCE)
         assert server.stop() == 0
         assert gone(server)
         assert server.log() == ""
