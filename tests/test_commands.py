@@ -6,8 +6,10 @@ import resource
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from system import wait_until
 from wire import PATIENCE, Raw, Server, Wire, gone, stalled
 
 # ---- how they end
@@ -47,6 +49,56 @@ def test_a_timeout_is_told_apart_and_ends_the_whole_group(server: Server, client
     assert answer.text().startswith("x\n")
     assert 1 <= answer.seconds < 10
     assert gone(server, "sleep 4321")
+
+
+STRAYS = {
+    "in the background": "sleep 4321 &",
+    "setsid": "setsid sleep 4321 &",
+    "a daemon": "(setsid sleep 4321 &)",
+    "in a pipe": "sleep 4321 | setsid sleep 4321 &",
+    "deaf": "(trap '' INT TERM HUP; setsid sleep 4321 &)",
+    "stopped": "setsid sh -c 'kill -STOP $$; exec sleep 4321' &",
+    "with another environment": "env -i setsid sh -c 'echo $$ > strange; exec sleep 4321' &",
+}
+
+
+@pytest.mark.parametrize("way", ["timeout", "cancel", "closed"])
+@pytest.mark.parametrize("stray", STRAYS.values(), ids=STRAYS)
+def test_a_command_that_is_ended_ends_with_all_that_it_started(
+    server: Server, stray: str, way: str
+) -> None:
+    """C1: wherever that has gone."""
+    strange = server.folder / "strange"
+    strange.unlink(missing_ok=True)
+    with server.connect() as client:
+        command = stray + "\necho on; exec sleep 8765"
+        run = client.begin("run", command=command, timeout=1 if way == "timeout" else None)
+        client.wait_for_text(run, "on")
+        others = []
+        if "strange" in stray:  # its number is all that tells what it is
+            assert wait_until(lambda: strange.is_file() and bool(strange.read_text()), PATIENCE)
+            others.append(psutil.Process(int(strange.read_text())))
+        if way == "cancel":
+            client.ask("cancel", target=run)
+        if way == "closed":
+            client.abort()
+        else:
+            assert client.finish(run).reason == ("timeout" if way == "timeout" else "interrupt")
+    assert gone(server, "4321")
+    assert gone(server, "8765")
+    assert not psutil.wait_procs(others, PATIENCE)[1]
+
+
+def test_a_server_that_stops_ends_what_is_being_ended(tmp_path: Path) -> None:
+    """C1, E8: it doesn't wait for the last rung."""
+    with Server(tmp_path) as server, server.connect() as client:
+        command = "(trap '' INT TERM; setsid sleep 4321 &); echo on; exec sleep 8765"
+        run = client.begin("run", command=command)
+        client.wait_for_text(run, "on")
+        client.ask("cancel", target=run)
+        client.finish(run)
+        assert server.stop() == 0
+        assert gone(server)
 
 
 def test_a_timeout_ends_what_ignores_signals(client: Wire) -> None:

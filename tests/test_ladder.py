@@ -187,8 +187,9 @@ def test_a_child_that_is_stopped_ends_with_the_interrupt(
     code = "import os, signal, subprocess\n"
     code += "p = subprocess.Popen(['sleep', '4321'], preexec_fn="
     code += "os.setsid)\n" if apart else "None)\n"
-    code += "os.kill(p.pid, signal.SIGSTOP); print(p.pid)\n"
-    code += "try:\n    p.wait()\nfinally:\n    p.kill()" if apart else "p.wait()"
+    code += "os.kill(p.pid, signal.SIGSTOP)\n"
+    code += "try:\n    print(p.pid); p.wait()\n"
+    code += "finally:\n    p.kill()" if apart else "finally: pass"
     cell = session.begin(code)
     client.wait_for_text(cell, "\n")
     pid = int(client.so_far(cell).text())

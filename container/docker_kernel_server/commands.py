@@ -1,4 +1,4 @@
-"""Shell commands, each in a process group of its own."""
+"""Shell commands, each of which ends with all that it has started, or by itself."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import signal
 import subprocess
 import tempfile
 import time
+import uuid
 from typing import Callable, Dict, List, Optional, Set
 
 from .channel import OutputPipe
 from .errors import RequestRefused
+from .ladder import Ladder
 from .links import MAX_LINGERING_PIPES
 from .messages import Final, Run
+from .processes import Tree, signal_all
 
 MAX_ARGUMENT_BYTES = 100_000
 """A longer command goes through a file: Linux takes arguments of up to 128 KiB."""
 
-KILL_SECONDS = 0.2
-"""How long a command has to end after each signal of the ladder."""
+RUNG_SECONDS = 0.2
+"""How long a command has to end after Ctrl-C, and after SIGTERM."""
+
+MARK = "DOCKER_KERNEL_COMMAND"
+"""A variable that each command gets, to find what it has started by."""
 
 TIMEOUT_STATUS = 124
 
@@ -43,7 +49,9 @@ class Command:
         self._exited: "asyncio.Future[int]" = asyncio.get_running_loop().create_future()
         self._pipes: List[OutputPipe] = []
         self._ended_by = ""
-        self._ladder: "Optional[asyncio.Task[None]]" = None
+        self._mark = uuid.uuid4().hex
+        self._tree: Optional[Tree] = None
+        self._ladder = Ladder(self._signal, RUNG_SECONDS, RUNG_SECONDS)
 
     async def run(self) -> Final:
         """Run it to its end. `RequestRefused` where it can't be started."""
@@ -57,29 +65,30 @@ class Command:
                 loop = asyncio.get_running_loop()
                 timer = loop.call_later(self._request.timeout, self.stop, "timeout")
             if self._ended_by:  # while it was being started
-                self._begin_ladder()
+                self._ladder.climb()
             try:
                 code = await self._exited
             except asyncio.CancelledError:  # the server stops
-                self.kill()
+                self._ladder.kill()
                 raise
             finally:
                 if timer is not None:
                     timer.cancel()
-                if self._ladder is not None:
-                    self._ladder.cancel()
+        if self._ended_by:
+            # What ignored the signals, or was left in the background, ends with it.
+            self._ladder.end()
         # A background child may hold the pipes for ever; what there is now is the output.
         for pipe in list(self._pipes):
             pipe.drain()
         return self._final(code, time.monotonic() - started)
 
     def stop(self, why: str) -> None:
-        """End it and all of its group: "timeout", "interrupt" or "closed"."""
+        """End it and all that it has started: "timeout", "interrupt" or "closed"."""
         if self._ended_by:
             return
         self._ended_by = why
         if self._process is not None:
-            self._begin_ladder()
+            self._ladder.climb()
 
     def look(self) -> None:
         """A process has ended: perhaps this one."""
@@ -87,11 +96,6 @@ class Command:
             code = self._process.poll()
             if code is not None:
                 self._exited.set_result(code)
-
-    def kill(self) -> None:
-        """End it at once."""
-        if self._process is not None:
-            self._signal(signal.SIGKILL)
 
     def pause(self) -> None:
         """The client reads slowly: let the command wait."""
@@ -104,14 +108,16 @@ class Command:
             pipe.resume()
 
     def close(self) -> None:
-        """Close the pipes, also where a background child holds them."""
+        """End it at once, where it has to end; close the pipes that a background child holds."""
+        if self._ladder.climbing or not self._exited.done():
+            self._ladder.kill()
         for pipe in list(self._pipes):
             pipe.close()
 
     @property
     def lingers(self) -> bool:
-        """Whether a background child still holds a pipe."""
-        return bool(self._pipes)
+        """Whether a background child still holds a pipe, or is being ended."""
+        return bool(self._pipes) or self._ladder.climbing
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         if not all(isinstance(value, str) for value in self._request.env.values()):
@@ -129,9 +135,10 @@ class Command:
                 stdout=writers[0],
                 stderr=writers[1],
                 cwd=self._commands.folder(self._request.cwd),
-                env={**self._commands.env, **self._request.env},
+                env={**self._commands.env, **self._request.env, MARK: self._mark},
                 start_new_session=True,
             )
+            self._tree = Tree(self._process.pid, f"{MARK}={self._mark}".encode())
         except (OSError, ValueError) as exc:
             self.close()
             raise RequestRefused(f"the command could not be started: {exc}") from exc
@@ -154,26 +161,19 @@ class Command:
         file.flush()
         return ["/bin/sh", file.name]
 
-    def _begin_ladder(self) -> None:
-        first = signal.SIGINT if self._ended_by == "interrupt" else signal.SIGTERM
-        self._ladder = asyncio.get_running_loop().create_task(self._climb(first))
-
-    async def _climb(self, first: int) -> None:
-        for number in (first, signal.SIGTERM, signal.SIGKILL):
-            self._signal(number)
-            await asyncio.sleep(KILL_SECONDS)
-
     def _signal(self, number: int) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, number)
+        if self._process is None or self._tree is None:
+            return
+        # With Ctrl-C, too: as long as the parents live, they tell whose a process is.
+        found = self._tree.find()
+        if number == signal.SIGINT or not found:  # or there is no /proc
+            for each in (number, signal.SIGCONT):
+                with contextlib.suppress(OSError):
+                    os.killpg(self._process.pid, each)
+        else:
+            signal_all(found, number)
 
     def _final(self, code: int, seconds: float) -> Final:
-        if self._ended_by:
-            # What ignored the signals, or was left in the background, ends with it.
-            with contextlib.suppress(OSError):
-                if self._process is not None:
-                    os.killpg(self._process.pid, signal.SIGKILL)
         number = -code if code < 0 else None
         result: Dict[str, Optional[int]] = {
             "exit_code": code if code >= 0 else None,
@@ -224,7 +224,5 @@ class Commands:
 
     def close(self) -> None:
         """End all of them."""
-        for command in self._running:
-            command.kill()
         for command in [*self._running, *self._lingering]:
             command.close()

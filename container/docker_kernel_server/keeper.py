@@ -22,7 +22,7 @@ import socket
 import time
 from typing import Any, Callable, Dict, Optional
 
-from .processes import adopt_orphans, descendants
+from .processes import adopt_orphans, descendants, signal_all
 
 TERM_SECONDS = 1.0
 """How long what the worker has left may take to end after SIGTERM; then it's killed."""
@@ -124,10 +124,10 @@ class Keeper:
         start = time.monotonic()
         wait = TERM_SECONDS
         number = signal.SIGTERM
-        self._signal_rest(number)
+        signal_all(descendants(os.getpid()), number)
         while self._reap():
             if number == signal.SIGKILL:
-                self._signal_rest(number)
+                signal_all(descendants(os.getpid()), number)
             poll.poll(wait * 1000)
             bell.quiet()
             spent = time.monotonic() - start
@@ -148,12 +148,6 @@ class Keeper:
                     return True
         except ChildProcessError:
             return False
-
-    def _signal_rest(self, number: int) -> None:
-        for pid in descendants(os.getpid()):
-            for each in (number, signal.SIGCONT):  # it may be stopped
-                with contextlib.suppress(OSError):
-                    os.kill(pid, each)
 
     def _signal_group(self) -> None:
         with contextlib.suppress(OSError):

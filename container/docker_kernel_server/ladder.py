@@ -46,6 +46,12 @@ class Ladder:
         """It has ended."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+
+    @property
+    def climbing(self) -> bool:
+        """Whether a further rung will be taken by itself."""
+        return self._timer is not None
 
     def _take(self, number: int) -> None:
         self.reached = number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
@@ -60,6 +61,53 @@ def descendants(root: int, proc: str = "/proc") -> List[int]:
     return found
 
 
+class Tree:
+    """A process that was just started, and all that it starts, also what goes its own way.
+
+    They are found by their parents; where those have ended, by ``mark``, which stands in their
+    environment; and where it doesn't, by having been found before.
+    """
+
+    def __init__(self, root: int, mark: bytes, proc: str = "/proc") -> None:
+        self._mark = mark
+        self._proc = proc
+        # By when they were started: a number may be another process's later.
+        self._known: Dict[int, bytes] = {}
+        fields = _fields(str(root), proc)
+        if fields:
+            self._known[root] = fields[_START]
+
+    def find(self) -> List[int]:
+        """Those that there are now."""
+        children: Dict[int, List[int]] = {}
+        starts: Dict[int, bytes] = {}
+        for pid, fields in _rows(self._proc):
+            children.setdefault(int(fields[_PARENT]), []).append(pid)
+            starts[pid] = fields[_START]
+        found = [pid for pid in starts if starts[pid] == self._known.get(pid) or self._marks(pid)]
+        seen = set(found)
+        for pid in found:
+            new = [child for child in children.get(pid, ()) if child not in seen]
+            found += new
+            seen.update(new)
+        self._known = {pid: starts[pid] for pid in found}
+        return found
+
+    def _marks(self, pid: int) -> bool:
+        path = os.path.join(self._proc, str(pid), "environ")
+        with contextlib.suppress(OSError), open(path, "rb") as file:  # else it's another user's
+            return self._mark in file.read().split(b"\0")
+        return False
+
+
+def signal_all(pids: Iterable[int], number: int) -> None:
+    """Signal them. What is stopped goes on, to take it."""
+    for pid in pids:
+        for each in (number, signal.SIGCONT):
+            with contextlib.suppress(OSError):
+                os.kill(pid, each)
+
+
 def is_stopped(pid: int, proc: str = "/proc") -> bool:
     """Whether it waits for SIGCONT, or for a debugger."""
     fields = _fields(str(pid), proc)
@@ -111,6 +159,6 @@ def _sum(root: int, children: Dict[int, List[int]], own: Dict[int, Usage]) -> Us
     return total
 
 
-_STATE, _PARENT = 0, 1
+_STATE, _PARENT, _START = 0, 1, 19
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
