@@ -28,6 +28,7 @@ def version_1(kills: int, limit: int) -> dict[str, str]:
         "memory/memory.oom_control": f"oom_kill_disable 0\nunder_oom 0\noom_kill {kills}\n",
         "memory/memory.limit_in_bytes": f"{limit or 9223372036854771712}\n",
         "memory/memory.usage_in_bytes": "1234\n",
+        "memory/memory.max_usage_in_bytes": f"{199 * MIB}\n",
     }
 
 
@@ -36,6 +37,7 @@ def version_2(kills: int, limit: int) -> dict[str, str]:
         "memory.events": f"low 0\nhigh 0\nmax 23\noom 7\noom_kill {kills}\noom_group_kill 0\n",
         "memory.max": f"{limit or 'max'}\n",
         "memory.current": "1234\n",
+        "memory.peak": f"{199 * MIB}\n",
     }
 
 
@@ -94,14 +96,23 @@ def test_memory_that_would_be_given_back(tmp_path: Path, files: dict[str, str]) 
 
 
 @VERSIONS
-def test_each_look_tells_what_is_new(tmp_path: Path, version: Version) -> None:
-    """C5: what was killed before this session began is not told."""
+def test_a_death_of_these_moments_is_told_from_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Version
+) -> None:
+    """C5: each session hears of it, and none later."""
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
     write(tmp_path, version(3, 0))
     watch = MemoryWatch(str(tmp_path))
-    assert not watch.look()
+    assert (watch.kills(), watch.just_now()) == (3, False)
+    now += 3600
     write(tmp_path, version(4, 0))
-    assert watch.look()
-    assert not watch.look()
+    assert watch.just_now()
+    assert watch.kills() == 4
+    now += 1
+    assert watch.just_now()
+    now += 3600
+    assert (watch.kills(), watch.just_now()) == (4, False)
 
 
 @VERSIONS
@@ -116,15 +127,18 @@ def test_the_limit_and_the_remedy_are_named(tmp_path: Path, version: Version) ->
     ):
         write(tmp_path, version(0, limit))
         text = watch.explain()
-        assert f"limit is {said} " in text
+        assert f"limit is {said}, the most that was in use 199 MiB (for more, set " in text
         assert f"DOCKER_KERNEL_MEMORY={more}," in text
         assert f"--memory={more})" in text
+    (tmp_path / "memory.peak").unlink(missing_ok=True)  # before Linux 5.19
+    (tmp_path / "memory/memory.max_usage_in_bytes").unlink(missing_ok=True)
+    assert "limit is 8 GiB (for more, set " in watch.explain()
     write(tmp_path, version(0, 0))
     assert watch.explain() == "because memory ran out"
 
 
 def test_a_machine_without_cgroups(tmp_path: Path) -> None:
     watch = MemoryWatch(str(tmp_path))
-    assert not watch.look()
+    assert (watch.kills(), watch.just_now()) == (0, False)
     assert watch.explain() == "because memory ran out"
     assert set(read_limits(str(tmp_path)).values()) == {None}

@@ -20,6 +20,7 @@ from docker_kernel_server.processes import (
     signal_all,
 )
 from system import wait_until
+from wire import Server, Session
 
 
 def test_descendants_count(tmp_path: Path) -> None:
@@ -90,3 +91,19 @@ def test_a_tree_holds_what_has_lost_its_parents(known: bool) -> None:
     child.wait(20)
     assert tree.find() == []
     assert not is_stopped(child.pid)
+
+
+def test_where_memory_runs_out_it_is_not_one_of_ours(server: Server, session: Session) -> None:
+    """C5: a session's processes and a command's are preferred; the keeper, the zygote and the
+    server are not."""
+    code = "import os, subprocess; from pathlib import Path\n"
+    code += "subprocess.run(['cat', '/proc/self/oom_score_adj'])\n"
+    code += "for pid in (os.getpid(), os.getppid()):\n"
+    code += "    print(Path(f'/proc/{pid}/oom_score_adj').read_text())"
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    raised = min(own + 300, 1000)
+    assert sorted(map(int, session.ok(code).text().split())) == sorted([raised, raised, own])
+    code = "sleep 0.2; cat /proc/$$/oom_score_adj /proc/self/oom_score_adj"
+    assert list(map(int, session.wire.run(code).text().split())) == [raised, raised]
+    for process in (psutil.Process(server.process.pid).children()[0].pid, server.process.pid):
+        assert int(Path(f"/proc/{process}/oom_score_adj").read_text()) == own

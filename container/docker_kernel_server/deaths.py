@@ -49,7 +49,7 @@ def look_into(status: int, queue: Queue, memory: MemoryWatch) -> Death:
             name = signal.Signals(reached).name
             return Death(status, f"was ended by {why} ({name}), as it went on after Ctrl-C")
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    if number == signal.SIGKILL and memory.look():
+    if number == signal.SIGKILL and memory.just_now():
         return Death(status, f"was killed {memory.explain()}", oom=True)
     if not number:
         return Death(status, f"exited with status {os.WEXITSTATUS(status)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import Dict, Optional, Union
 
 Figures = Dict[str, Union[int, float, None]]
@@ -11,6 +12,9 @@ Figures = Dict[str, Union[int, float, None]]
 ROOT = "/sys/fs/cgroup"
 
 GIB = 1 << 30
+
+FRESH_SECONDS = 2.0
+"""How soon the death of a process is heard of."""
 
 UNLIMITED = 1 << 60
 """cgroup version 1 says "no limit" with a number of about this size."""
@@ -82,20 +86,31 @@ class MemoryWatch:
     def __init__(self, root: str = ROOT) -> None:
         self._root = root
         self._seen = self._count()
+        self._noticed = -FRESH_SECONDS
 
-    def look(self) -> bool:
-        """Whether there were any since the last look."""
-        before, self._seen = self._seen, self._count()
-        return self._seen > before
+    def kills(self) -> int:
+        """How many there were."""
+        count = self._count()
+        if count > self._seen:
+            self._seen = count
+            self._noticed = time.monotonic()
+        return count
+
+    def just_now(self) -> bool:
+        """Whether there were any in the last moments, so that a process that was killed is one."""
+        self.kills()
+        return time.monotonic() - self._noticed < FRESH_SECONDS
 
     def explain(self) -> str:
         """Why there were, and what to type against it: a clause for the middle of a sentence."""
         limit = _number(self._root, *_FILES["memory_limit"])
         if limit is None:
             return "because memory ran out"
+        peak = _number(self._root, *_FILES["memory_peak"])
+        most = f", the most that was in use {_size(peak)}" if peak else ""
         more = max(4, -(-2 * limit // GIB))
         return (
-            f"because memory ran out: the container's limit is {_size(limit)} (for more, set "
+            f"because memory ran out: the container's limit is {_size(limit)}{most} (for more, set "
             f"DOCKER_KERNEL_MEMORY={more}g, or start the kernel with --memory={more}g)"
         )
 

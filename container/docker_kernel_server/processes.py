@@ -10,6 +10,9 @@ from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 PR_SET_CHILD_SUBREAPER = 36
 
+OOM_SCORE = 300
+"""In thousandths of the memory that there is; our own processes are smaller than that."""
+
 
 @dataclass
 class Usage:
@@ -122,6 +125,15 @@ def adopt_orphans() -> bool:
         return bool(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (ImportError, OSError, AttributeError):
         return False
+
+
+def expose_to_oom(pid: int) -> None:
+    """Where memory runs out, let it be this process and its children, and none of our own."""
+    path = f"/proc/{pid}/oom_score_adj"
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+        score = min(int(file.read()) + OOM_SCORE, 1000)
+        with open(path, "w", encoding="ascii") as out:
+            out.write(str(score))
 
 
 def _rows(proc: str) -> Iterator[Tuple[int, List[bytes]]]:

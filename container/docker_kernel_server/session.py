@@ -99,7 +99,7 @@ class Sink:
 class Session(Control):
     """See the module's docstring. ``zygote`` gives the process that it is forked from."""
 
-    def __init__(self, name: str, zygote: Callable[[], ZygoteLink]) -> None:
+    def __init__(self, name: str, zygote: Callable[[], ZygoteLink], memory: MemoryWatch) -> None:
         self.name = name
         self.sink: Optional[Sink] = None
         self.info: Json = {}
@@ -114,7 +114,8 @@ class Session(Control):
         self._failure = ""
         self._lost = ""
         self._queue = Queue(self)
-        self._memory = MemoryWatch()
+        self._memory = memory
+        self._kills = memory.kills()
 
     # -- requests
 
@@ -229,7 +230,8 @@ class Session(Control):
             self._failure = f"the session was not ready after {START_SECONDS:.0f} s"
             await self._stop(self._failure)
         except (OSError, RequestRefused) as exc:
-            self._failure = f"the session could not be started: {exc}"
+            why = f" {self._memory.explain()}" if self._memory.just_now() else ""
+            self._failure = f"the session could not be started: {exc}{why}"
 
     async def _launch(self) -> None:
         zygote = self._zygote()
@@ -311,7 +313,7 @@ class Session(Control):
 
     def _forward(self, item: Pending) -> None:
         if not any(self._queue.sent):
-            self._memory.look()  # what was before is none of this one's business
+            self._kills = self._memory.kills()  # those before are none of this one's business
         if self._lost and isinstance(item.request, Execute):
             text = f"{self._lost[0].upper()}{self._lost[1:]}.\n"
             self._emit(Chunk(item.request.id, text, "stderr"))
@@ -374,7 +376,9 @@ class Session(Control):
             if _asks_exit(final.result.get("payload")):
                 self._stopping = True
                 self._change(self._leave())
-        if isinstance(item.request, Execute) and self._memory.look():
+        kills, before = self._memory.kills(), self._kills
+        if isinstance(item.request, Execute) and kills > before:
+            self._kills = kills
             text = f"A process of this container was killed {self._memory.explain()}.\n"
             self._emit(Chunk(final.id, text, "stderr"))
         self._queue.finish(item, final)

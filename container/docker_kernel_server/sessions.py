@@ -7,6 +7,7 @@ import functools
 from typing import Dict, List, Optional
 
 from .errors import RequestRefused
+from .limits import MemoryWatch
 from .links import ZygoteLink
 from .messages import (
     CloseSession,
@@ -36,6 +37,7 @@ class Sessions:
         self._zygote: Optional[ZygoteLink] = None
         self._sessions: Dict[str, Session] = {}
         self._closed = False
+        self._memory = MemoryWatch()
 
     def zygote(self) -> ZygoteLink:
         """The zygote; started here if there is none. `RequestRefused` where the server stops."""
@@ -98,7 +100,7 @@ class Sessions:
     def _add(self, name: str) -> Session:
         if len(self._sessions) >= MAX_SESSIONS:
             raise RequestRefused(f"there are {MAX_SESSIONS} sessions already; close one first")
-        session = self._sessions[name] = Session(name, self.zygote)
+        session = self._sessions[name] = Session(name, self.zygote, self._memory)
         return session
 
     def _zygote_ended(self) -> None:

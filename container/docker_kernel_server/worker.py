@@ -31,7 +31,7 @@ import warnings
 from collections import OrderedDict
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import installed, variables
+from . import installed, processes, variables
 from .errors import ProtocolError, RequestRefused
 from .framing import LineSplitter, load_line
 from .interrupts import Interrupts
@@ -80,6 +80,7 @@ def run(wire: socket.socket, pipes: socket.socket, choice: Choice) -> int:
     """Be a session's worker until the server closes the wire; return the exit status."""
     # A group of its own: an interrupt reaches the cell's children, and nobody else's.
     os.setsid()
+    processes.expose_to_oom(os.getpid())
     installed.catch_up()
     installed.add_work_folder()
     return Worker(wire, pipes, choice).run()
