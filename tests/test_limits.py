@@ -104,15 +104,16 @@ def test_a_death_of_these_moments_is_told_from_earlier_ones(
     monkeypatch.setattr("time.monotonic", lambda: now)
     write(tmp_path, version(3, 0))
     watch = MemoryWatch(str(tmp_path))
-    assert (watch.kills(), watch.just_now()) == (3, False)
+    assert (watch.kills(), watch.just_now(3)) == (3, False)
     now += 3600
     write(tmp_path, version(4, 0))
-    assert watch.just_now()
+    assert watch.just_now(3)
     assert watch.kills() == 4
     now += 1
-    assert watch.just_now()
+    assert watch.just_now(3)
+    assert not watch.just_now(4)  # that one has been told of
     now += 3600
-    assert (watch.kills(), watch.just_now()) == (4, False)
+    assert (watch.kills(), watch.just_now(3)) == (4, False)
 
 
 @VERSIONS
@@ -139,6 +140,6 @@ def test_the_limit_and_the_remedy_are_named(tmp_path: Path, version: Version) ->
 
 def test_a_machine_without_cgroups(tmp_path: Path) -> None:
     watch = MemoryWatch(str(tmp_path))
-    assert (watch.kills(), watch.just_now()) == (0, False)
+    assert (watch.kills(), watch.just_now(0)) == (0, False)
     assert watch.explain() == "because memory ran out"
     assert set(read_limits(str(tmp_path)).values()) == {None}

@@ -40,8 +40,11 @@ class Death:
         return Final(item.request.id, 128 + number if number else code or 1, "died", result)
 
 
-def look_into(status: int, queue: Queue, memory: MemoryWatch) -> Death:
-    """Find out what ended a worker that had the requests in ``queue``."""
+def look_into(status: int, queue: Queue, memory: MemoryWatch, kills: int) -> Death:
+    """Find out what ended a worker that had the requests in ``queue``.
+
+    ``kills`` are those for want of memory that are known of.
+    """
     for item in queue.sent:
         reached = item.ladder.reached if item.ladder is not None else 0
         if reached in (signal.SIGTERM, signal.SIGKILL):
@@ -49,7 +52,7 @@ def look_into(status: int, queue: Queue, memory: MemoryWatch) -> Death:
             name = signal.Signals(reached).name
             return Death(status, f"was ended by {why} ({name}), as it went on after Ctrl-C")
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    if number == signal.SIGKILL and memory.just_now():
+    if number == signal.SIGKILL and memory.just_now(kills):
         return Death(status, f"was killed {memory.explain()}", oom=True)
     if not number:
         return Death(status, f"exited with status {os.WEXITSTATUS(status)}")

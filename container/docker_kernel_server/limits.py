@@ -96,10 +96,10 @@ class MemoryWatch:
             self._noticed = time.monotonic()
         return count
 
-    def just_now(self) -> bool:
-        """Whether there were any in the last moments, so that a process that was killed is one."""
-        self.kills()
-        return time.monotonic() - self._noticed < FRESH_SECONDS
+    def just_now(self, before: int) -> bool:
+        """Whether there were more than ``before``, and in the last moments: the process whose death
+        is just heard of is one of them."""
+        return self.kills() > before and time.monotonic() - self._noticed < FRESH_SECONDS
 
     def explain(self) -> str:
         """Why there were, and what to type against it: a clause for the middle of a sentence."""

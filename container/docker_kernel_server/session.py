@@ -219,6 +219,7 @@ class Session(Control):
         if self._link is not None:
             return
         self._failure = ""
+        kills = self._memory.kills()
         try:
             for _ in range(START_TRIES - 1):
                 with contextlib.suppress(ConnectionError):
@@ -230,7 +231,7 @@ class Session(Control):
             self._failure = f"the session was not ready after {START_SECONDS:.0f} s"
             await self._stop(self._failure)
         except (OSError, RequestRefused) as exc:
-            why = f" {self._memory.explain()}" if self._memory.just_now() else ""
+            why = f" {self._memory.explain()}" if self._memory.just_now(kills) else ""
             self._failure = f"the session could not be started: {exc}{why}"
 
     async def _launch(self) -> None:
@@ -295,7 +296,7 @@ class Session(Control):
             return
         self._link = None
         if not self._stopping or not self._ready.done():
-            self._on_death(look_into(status, self._queue, self._memory))
+            self._on_death(look_into(status, self._queue, self._memory, self._kills))
         self._exited.set_result(None)
 
     def _on_death(self, death: Death) -> None:

@@ -254,7 +254,10 @@ class DockerBackend(Stoppable):
             return ""
         code, oom = _last_events(engine, running.name)
         if oom and code == _EXIT_OOM:
-            why = f"the container ran out of memory (its limit is {self._settings.memory})"
+            why = (
+                f"memory ran out in the container, and its server was killed: the limit is "
+                f"{self._settings.memory} (for more, set DOCKER_KERNEL_MEMORY)"
+            )
         elif code is None:
             why = "the container is gone"
         else:

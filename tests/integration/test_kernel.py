@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import docker
+import psutil
 import pytest
 from docker.errors import NotFound
 
@@ -191,6 +193,69 @@ def test_a_child_that_runs_out_of_memory(image: str, folder: Path) -> None:
         killed = kernel.run("import os; os.kill(os.getpid(), 9)")
         assert "SIGKILL" in killed.error
         assert "memory" not in killed.error
+
+
+HOARD = "import sys; hoard = [bytearray(1 << 20) for _ in range(400)]"
+
+
+def processes_of(client: docker.DockerClient, container: str) -> dict[str, list[int]]:
+    """The processes of a container by what they are, with this machine's numbers."""
+    rows = client.containers.get(container).top(ps_args="-eo pid,ppid,args")["Processes"]
+    parents = {int(pid): int(parent) for pid, parent, _ in rows}
+    (init,) = [pid for pid, parent in parents.items() if parent not in parents]
+    found: dict[str, list[int]] = {}
+    above = [init]
+    for part in ("server", "zygote", "keeper", "worker"):
+        above = found[part] = [pid for pid, parent in parents.items() if parent in above]
+    return found
+
+
+@pytest.fixture
+def prefer_to_kill(docker_client: docker.DockerClient) -> Callable[[str, str], list[int]]:
+    """Has memory run out for one part of a container first, which root may decide; its pids."""
+
+    def prefer(container: str, part: str) -> list[int]:
+        found = processes_of(docker_client, container)
+        for each, pids in found.items():
+            for pid in pids:
+                try:
+                    score = "1000" if each == part else "0"
+                    Path(f"/proc/{pid}/oom_score_adj").write_text(score)
+                except OSError as exc:
+                    pytest.skip(f"the engine's processes are out of reach: {exc}")
+        return found[part]
+
+    return prefer
+
+
+@pytest.mark.parametrize("part", ["zygote", "keeper", "server"])
+def test_a_part_of_ours_that_runs_out_of_memory(
+    image: str, folder: Path, prefer_to_kill: Callable[[str, str], list[int]], part: str
+) -> None:
+    """C5: the limit is named whichever process was killed; the next cell works."""
+    with Kernel(f"--image={image}", "--memory=200m", folder=folder) as kernel:
+        container = hostname(kernel)
+        kernel.run("kept = 42")
+        pids = prefer_to_kill(container, part)
+        if part == "zygote":
+            # A child takes so much that the zygote's end is not enough, and so is killed after it.
+            cell = kernel.run(
+                "import subprocess, sys\nsubprocess.run([sys.executable, '-c', "
+                f"{HOARD!r}]).returncode"
+            )
+            assert cell.result == "-9"
+            assert "memory ran out: the container's limit is 200 MiB" in cell.text("stderr")
+            assert kernel.run("kept").result == "42"
+            kernel.manager.restart_kernel()
+            kernel.client.wait_for_ready(timeout=60)
+        else:
+            cell = kernel.run(HOARD)
+            assert cell.status == "error"
+            assert "memory ran out" in cell.error
+            assert "limit is 200" in cell.error
+        assert kernel.run("1 + 1").result == "2"
+        assert not any(psutil.pid_exists(pid) for pid in pids)
+        assert (hostname(kernel) == container) is (part != "server")
 
 
 def test_an_image_that_does_not_exist_and_then_does(
