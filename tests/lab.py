@@ -50,6 +50,12 @@ panel.content.activeCellIndex = cells.cells.length - 1;
 return panel.content.activeCell.node;
 """
 CELLS = "return panel.content.widgets.map((cell) => cell.node);"
+# The reply and the outputs come by ways of their own, and the number doesn't wait for all of them.
+DONE = """
+const cells = jupyterapp.shell.currentWidget.content.widgets;
+const sent = cells.find((cell) => cell.node === arguments[0]).outputArea.future;
+return sent.done.then(() => true, () => false);
+"""
 READY = """
 await panel.context.ready;
 await panel.sessionContext.ready;
@@ -179,6 +185,7 @@ class Lab:
             stack.callback(self.server.end_kernels)
             self.driver = self._start(program, driver)
             stack.callback(self.driver.quit)
+            self.driver.set_script_timeout(PATIENCE)
             self.driver.get(self.server.page())
             self.wait(self._is_ready, "JupyterLab did not start")
             self._stack = stack.pop_all()
@@ -355,8 +362,11 @@ class Cell:
         return self
 
     def done(self) -> Self:
-        """Wait until it has run."""
-        self.lab.wait(lambda: re.fullmatch(r"\[\d+\]:", self.prompt), "the cell doesn't end")
+        """Wait until it has run, and all that came of it is in the page."""
+        self.lab.wait(
+            lambda: self.lab.driver.execute_script(DONE, self.node), "the cell doesn't end"
+        )
+        self.lab.wait(lambda: re.fullmatch(r"\[\d+\]:", self.prompt), "the cell has no number")
         return self
 
     def find(self, css: str) -> WebElement:
