@@ -92,7 +92,6 @@ class DockerKernelApp(IPKernelApp):
     def init_signal(self) -> None:
         """SIGINT interrupts the cell, for a frontend that signals in spite of `interrupt_mode`."""
         signal.signal(signal.SIGINT, self._on_sigint)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
     def _on_sigint(self, *_: Any) -> None:
         # Not from within the handler: the main thread may hold the very locks that it needs.
@@ -102,6 +101,8 @@ class DockerKernelApp(IPKernelApp):
 
     def start(self) -> None:
         """Run until the kernel is shut down."""
+        # Not before: see launch.py.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
             super().start()  # type: ignore[no-untyped-call]
         finally:

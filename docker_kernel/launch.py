@@ -5,9 +5,11 @@ This module imports nothing slow, so that the container starts while ipykernel i
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -186,12 +188,28 @@ class Launcher:
         self.progress = text
 
 
+def _end(launcher: Launcher) -> None:
+    """End the process and what it has begun, before the kernel runs.
+
+    In a thread: an exception in the midst of an import is lost, or leaves the import's lock held,
+    and the start waits for that.
+    """
+    launcher.stop()
+    os._exit(0)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the kernel until it is shut down."""
     arguments = sys.argv[1:] if argv is None else argv
     launcher = None if HELP & set(arguments) else Launcher(arguments)
-    from .app import DockerKernelApp  # slow: the container starts meanwhile
-
+    if launcher is not None:
+        signal.signal(signal.SIGTERM, lambda *_: _thread.start_new_thread(_end, (launcher,)))
+    try:
+        from .app import DockerKernelApp  # slow: the container starts meanwhile
+    except BaseException:
+        if launcher is not None:
+            launcher.stop()
+        raise
     if launcher is not None:
         DockerKernelApp.launcher = launcher
         atexit.register(launcher.stop)

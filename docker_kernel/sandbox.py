@@ -16,6 +16,9 @@ from .errors import ConnectionLost, ServerNotThere, StartCancelled, StartError
 RETURN_SECONDS = 3.0
 """How long a new request waits for a connection that is away; those that were sent wait on."""
 
+LAST_LINES = 3
+"""How many of the server's last lines an error has, where the start was too slow."""
+
 
 class Sandbox:
     """Starts the server when its client is first asked for, and again when it was lost.
@@ -132,11 +135,13 @@ class Sandbox:
                 return self._connect(self._endpoint, deadline)
         except BaseException as exc:
             self._endpoint = None
+            last = self._backend.log().splitlines()[-LAST_LINES:]
             self._backend.stop()
             if isinstance(exc, ServerNotThere) and self.settings.resolved_mode() != "attached":
                 # It is our own server that isn't there: not the address is wrong, but the start.
                 if deadline.expired:
-                    raise deadline.timeout(exc.why) from exc
+                    seen = f"{exc.why}; it had printed: {' '.join(last)}" if last else exc.why
+                    raise deadline.timeout(seen) from exc
                 raise StartError(
                     "the server started, and ended at once", exc.why, "run the cell again"
                 ) from exc

@@ -28,7 +28,7 @@ from .probing import probe
 from .refusals import ended_early, no_network_yet, remedies
 from .stoppable import STOP_SECONDS, Stoppable
 from .sweeping import Sweeper
-from .throwaway import remove_container
+from .throwaway import remove_container, remove_left
 from .trouble import trouble_of
 from .volumes import ensure_volumes
 from .workspace import WORKPLACE
@@ -63,8 +63,6 @@ class DockerBackend(Stoppable):
         self._running: _Running | None = None
         self._folder: Path | None = None
         self._sweeper: Sweeper | None = None
-        self._left: list[str] = []
-        """Containers that the engine didn't remove when it was asked to."""
 
     def describe(self) -> str:
         """One line: image, limits, workspace."""
@@ -136,7 +134,7 @@ class DockerBackend(Stoppable):
         if self._settings.network == "none":
             raise no_network_yet()
         engine = self._engine = Engine(os.environ, deadline)
-        self._left = [name for name in self._left if not remove_container(engine, name)]
+        remove_left(engine)
         if self._handover is not None:
             handover, self._handover = self._handover, None
             if (endpoint := self._take_over(engine, handover, deadline)) is not None:
@@ -167,7 +165,7 @@ class DockerBackend(Stoppable):
         return Plan(image, image_id, environment, python, lent, choice.folder, choice.user)
 
     def _launch(self, engine: Engine, plan: Plan, deadline: Deadline) -> Endpoint | None:
-        """Create and start a container; None where its server ended before it listened."""
+        """Create and start a container; None where its server ended at once."""
         self._check_stopping()
         # The name is noted before the engine hears of it, so that nothing can be left behind.
         running = self._running = _Running(unique_name(), secrets.token_hex(32).encode("ascii"))
@@ -185,9 +183,17 @@ class DockerBackend(Stoppable):
         with deadline.step("waiting for the server"):
             if running.tail.wait_listening(deadline) is None:
                 return None
-        with engine.calling("asking for the port", deadline) as api:
-            found = api.inspect_container(running.name)["NetworkSettings"]["Ports"]
-        running.endpoint = Endpoint("127.0.0.1", published(found), running.secret)
+        try:
+            with engine.calling("asking for the port", deadline) as api:
+                found = api.inspect_container(running.name)
+        except EngineRefused as exc:
+            if exc.status == 404:
+                return None
+            raise
+        if not found["State"]["Running"]:
+            return None
+        port = published(found["NetworkSettings"]["Ports"])
+        running.endpoint = Endpoint("127.0.0.1", port, running.secret)
         self._check_stopping()
         return running.endpoint
 
@@ -244,8 +250,6 @@ class DockerBackend(Stoppable):
         # Where the engine is away, the server's lease ends it, and its container with it.
         if remove_container(self._engine, running.name, STOP_SECONDS):
             unmark_taken(running.name)
-        else:
-            self._left.append(running.name)
 
     def _why_ended(self, engine: Engine, running: _Running | None) -> str:
         """Exit status and last lines of a container that has ended, and most likely removed

@@ -31,6 +31,15 @@ _FRAME = struct.Struct(">BxxxL")
 _RECEIVE_BYTES = 65536
 
 
+class _Client(docker.APIClient):  # type: ignore[misc,unused-ignore]
+    """The SDK's, with a timeout for every call: when it attaches, pulls or looks at events it would
+    wait for ever."""
+
+    def request(self, *arguments: Any, **keys: Any) -> Any:
+        keys["timeout"] = keys.get("timeout") or self.timeout
+        return super().request(*arguments, **keys)
+
+
 class Engine:
     """A connection to the engine that DOCKER_HOST, the Docker context, or the default names.
 
@@ -48,7 +57,7 @@ class Engine:
             with self._mapped("connecting to the engine", deadline):
                 timeout = _whole_seconds(deadline)
                 version = self._api_version(arguments, timeout)
-                self.api = docker.APIClient(**arguments, version=version, timeout=timeout)
+                self.api = _Client(**arguments, version=version, timeout=timeout)
                 undo.callback(self.api.close)
             undo.pop_all()
 
@@ -110,17 +119,13 @@ class Engine:
                 status = int(exc.status_code or 0)
                 raise EngineRefused(f"{what} failed", _words(exc), status=status) from exc
             except (
-                requests.exceptions.Timeout,
-                urllib3.exceptions.TimeoutError,
-                TimeoutError,
-            ) as exc:
-                raise deadline.timeout() from exc
-            except (
                 docker.errors.DockerException,
                 requests.exceptions.RequestException,
                 urllib3.exceptions.HTTPError,
                 OSError,
             ) as exc:
+                if _is_timeout(exc):
+                    raise deadline.timeout() from exc
                 raise hints.classify(hints.gather(self.url, self._named, exc)) from exc
 
 
@@ -251,6 +256,13 @@ def _socket_path(url: str) -> str:
 def _whole_seconds(deadline: Deadline) -> int:
     # The SDK takes no fractions, and 0 for no time at all.
     return max(1, round(deadline.remaining()))
+
+
+def _is_timeout(error: Exception) -> bool:
+    """Whether an answer took too long to begin, or to go on, which the SDK calls a lost
+    connection."""
+    kinds = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+    return any(isinstance(item, kinds) for item in (error, *error.args))
 
 
 def _default_url() -> str:

@@ -13,6 +13,7 @@ from ..deadline import Deadline
 from ..errors import (
     EngineRefused,
     ImageNotFound,
+    StartTimeout,
 )
 from . import Progress
 from .docker import Engine
@@ -95,6 +96,12 @@ def _pull(engine: Engine, name: str, deadline: Deadline, progress: Progress) -> 
             lines = api.pull(repository, tag=tag, stream=True, decode=True)
             for text in _pull_progress(name, lines):
                 progress(text)
+    except StartTimeout as exc:
+        raise StartTimeout(
+            f"the pull of the image {name} came to a halt",
+            f"nothing was heard of it for {PULL_SILENCE_SECONDS:g} s",
+            f"check the network, and see how far this comes: docker pull {name}",
+        ) from exc
     except EngineRefused as exc:
         raise ImageNotFound(
             f"there is no image {name} on this machine, and it can't be pulled",

@@ -39,9 +39,9 @@ def _explained(error: EngineRefused, settings: Settings) -> EngineRefused:
 
 
 def ended_early(image: str, why: str) -> StartError:
-    """The server's end before it listened; `why` is what is known of it."""
+    """The server's end before anybody could use it; `why` is what is known of it."""
     return StartError(
-        f"the server in a container of {image} ended before it listened",
+        f"the server in a container of {image} ended right after its start",
         why,
         "if memory is the cause, raise DOCKER_KERNEL_MEMORY; else try another image",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from ..deadline import Deadline
-from ..errors import StartCancelled
+from ..errors import DockerKernelError, StartCancelled
 from . import Endpoint, Progress
 
 STOP_SECONDS = 3.0
@@ -27,9 +27,13 @@ class Stoppable:
             self._end()
             try:
                 return self._start(deadline, progress)
-            except BaseException:
+            except BaseException as exc:
                 self._end()
+                called_off = self._stopping.is_set()
                 self._stopping.clear()
+                if called_off and isinstance(exc, DockerKernelError):
+                    # Whatever the step said of what was taken away under it.
+                    raise StartCancelled from exc
                 raise
 
     def stop(self) -> None:
@@ -37,8 +41,9 @@ class Stoppable:
         self._stopping.set()
         if not self._lock.acquire(blocking=False):
             # A start goes on. It looks at the event between its steps, and ends what it has begun.
+            deadline = Deadline(STOP_SECONDS)
             self._hurry()
-            if not self._lock.acquire(timeout=STOP_SECONDS):
+            if not self._lock.acquire(timeout=deadline.remaining()):
                 return
         try:
             self._end()

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..deadline import Deadline
-from ..errors import DockerKernelError, EngineRefused
+from ..errors import DockerKernelError, EngineRefused, StartTimeout
 from .docker import Engine
 from .labels import labels, unique_name
 
 MAX_OUTPUT_BYTES = 64 * 1024
+
+LOOK_SECONDS = 2.0
+"""How long to look for the last words of a container that is too slow."""
+
+RETRY_SECONDS = 3.0
+"""How long a start may be held up by one container that could not be removed before."""
+
+_left: set[tuple[str, str]] = set()
+"""The containers that this process could not remove: the engine's address, and the name."""
 
 
 def run_once(
@@ -55,9 +64,21 @@ def run_once(
             if contents is not None:
                 api.put_archive(name, "/", contents)
             api.start(name)
-            status = int(api.wait(name, timeout=max(deadline.remaining(), 1))["StatusCode"])
-            output: bytes = api.logs(name, tail=50)
-        return status, output[-MAX_OUTPUT_BYTES:].decode("utf-8", "replace").strip()
+        try:
+            with engine.calling(f"waiting for the {kind} container", deadline) as api:
+                status = int(api.wait(name, timeout=max(deadline.remaining(), 1))["StatusCode"])
+        except StartTimeout as exc:
+            words = ""
+            with suppress(DockerKernelError):
+                words = _output(engine, name, Deadline(LOOK_SECONDS))
+            raise deadline.timeout(words) from exc
+        return status, _output(engine, name, deadline)
+
+
+def _output(engine: Engine, name: str, deadline: Deadline) -> str:
+    with engine.calling("reading what it printed", deadline) as api:
+        output: bytes = api.logs(name, tail=50)
+    return output[-MAX_OUTPUT_BYTES:].decode("utf-8", "replace").strip()
 
 
 @contextmanager
@@ -71,8 +92,20 @@ def _removing(engine: Engine, name: str) -> Iterator[None]:
 
 def remove_container(engine: Engine, name: str, seconds: float = 10.0) -> bool:
     """Remove a container by name, running or not. True where it is gone, False where that can't be
-    told."""
-    deadline = Deadline(seconds)
+    told; then `remove_left` tries again."""
+    removed = _remove(engine, name, Deadline(seconds))
+    (_left.discard if removed else _left.add)((engine.url, name))
+    return removed
+
+
+def remove_left(engine: Engine) -> None:
+    """Remove what this engine has failed to remove before: its owner lives, so nobody sweeps it."""
+    for url, name in tuple(_left):
+        if url == engine.url:
+            remove_container(engine, name, RETRY_SECONDS)
+
+
+def _remove(engine: Engine, name: str, deadline: Deadline) -> bool:
     try:
         with engine.calling("removing the container", deadline) as api:
             api.remove_container(name, force=True, v=True)

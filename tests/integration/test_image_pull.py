@@ -16,10 +16,11 @@ import docker
 import pytest
 from docker.errors import ImageNotFound as NoSuchImage
 
+from docker_kernel.backends import images
 from docker_kernel.backends.docker import Engine as Connection
 from docker_kernel.backends.images import ensure_image
 from docker_kernel.deadline import Deadline
-from docker_kernel.errors import ImageNotFound
+from docker_kernel.errors import ImageNotFound, StartTimeout
 from engine import Engine
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -33,6 +34,9 @@ class Registry:
     def __init__(self, text: str) -> None:
         self.blobs: dict[str, bytes] = {}
         self.manifest = b""
+        self.serving = threading.Event()
+        """While it is clear, blobs are on their way for ever."""
+        self.serving.set()
         self.put(text)
         registry = self
 
@@ -84,6 +88,7 @@ class Registry:
         if path.startswith("/v2/box/manifests/") and last in ("1", digest(self.manifest)):
             return 200, MANIFEST, self.manifest
         if path.startswith("/v2/box/blobs/") and last in self.blobs:
+            self.serving.wait(60)
             return 200, "application/octet-stream", self.blobs[last]
         if path.startswith("/v2/private/"):
             error = {"code": "DENIED", "message": "requested access to the resource is denied"}
@@ -93,6 +98,7 @@ class Registry:
 
     def close(self) -> None:
         """Stop serving."""
+        self.serving.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -191,3 +197,17 @@ def test_a_pull_that_fails_leaves_the_local_image_alone(
 def test_names_without_a_tag_mean_latest(connection: Connection, registry: Registry) -> None:
     with pytest.raises(ImageNotFound, match="manifest unknown"):
         ensure(connection, f"{registry.host}/box", "missing")
+
+
+def test_a_pull_of_which_nothing_is_heard(
+    connection: Connection, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E1: the time of a pull is the line's; but one that has come to a halt ends."""
+    monkeypatch.setattr(images, "PULL_SILENCE_SECONDS", 2.0)
+    registry.serving.clear()
+    name = f"{registry.host}/box:1"
+    with pytest.raises(StartTimeout, match="came to a halt") as caught:
+        ensure(connection, name, "missing")
+    assert f"docker pull {name}" in caught.value.remedy
+    registry.serving.set()
+    assert ensure(connection, name, "missing")[0]["Id"] in registry.blobs
