@@ -18,6 +18,7 @@ from docker_kernel_server import __version__
 from .config import Settings
 from .kernel import DockerKernel
 from .launch import SETTING_ALIASES, SETTING_FLAGS, Launcher
+from .parent import ParentWatch
 
 # What of ipykernel's aliases and flags is about a shell in this process has no place here.
 _CHANNELS = (
@@ -82,6 +83,13 @@ class DockerKernelApp(IPKernelApp):
         super().init_control(context)  # type: ignore[no-untyped-call]
         self.shell_channel_thread.io_loop.close()
         self.shell_channel_thread = None
+
+    def init_poller(self) -> None:
+        """As in ipykernel, but for the end: it is an orderly one."""
+        if sys.platform == "win32":
+            super().init_poller()  # type: ignore[no-untyped-call]
+        elif self.parent_handle and self.parent_handle != 1:
+            self.poller = ParentWatch(self.parent_handle)
 
     def init_path(self) -> None:
         """The notebook's folder, which cells write to, stays out of this process's sys.path."""

@@ -203,6 +203,8 @@ class Session(Control):
         if self._link is None:
             answer(Final(request.id, 1, "refused", self._failure, code=RequestRefused.code))
         else:
+            if new:
+                self._lost = ""  # the answer says so, and session_died has said why
             answer(Final(request.id, 0, result={"new": new, **self.info}))
 
     async def _restart_for(self, request: Request, answer: Answer) -> None:
