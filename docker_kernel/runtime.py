@@ -70,7 +70,8 @@ class Part:
 
         The image is in it: what one image's Python has written, no other image runs.
         """
-        text = f"{self.name} {self.digest} {image_id} {cache_tag} {version}"
+        how = hashlib.sha256(fill_script()).hexdigest()
+        text = f"{self.name} {self.digest} {how} {image_id} {cache_tag} {version}"
         return VOLUME_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def archive(self) -> bytes:

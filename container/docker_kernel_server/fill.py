@@ -10,6 +10,7 @@ import compileall
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 import tarfile
 from py_compile import PycInvalidationMode
@@ -17,6 +18,16 @@ from py_compile import PycInvalidationMode
 ALREADY_COMPLETE = 3
 COMPLETE = ".complete"
 LOCK = ".lock"
+LOOKED_UP = ".jedi"
+
+# The first completion of all.
+LOOK_UP = """
+import sys
+sys.path.append(sys.argv[1])
+import jedi
+jedi.settings.cache_directory = sys.argv[2]
+jedi.Interpreter("a", [{}]).complete()
+"""
 
 
 def main(volume: str, archive: str) -> int:
@@ -32,6 +43,8 @@ def main(volume: str, archive: str) -> int:
             else:
                 tar.extractall(volume)  # noqa: S202 - our own archive
         _compile(volume)
+        if os.path.isdir(os.path.join(volume, "jedi")):
+            _look_up(volume)
         # Last, and by a rename: whoever sees the mark sees all the rest.
         mark = os.path.join(volume, COMPLETE)
         with open(mark + ".new", "w") as file:
@@ -68,6 +81,17 @@ def _compile(volume: str) -> None:
             # No semaphores here (no /dev/shm): one process does it as well.
             if workers == 1:
                 raise
+
+
+def _look_up(volume: str) -> None:
+    # jedi reads thousands of lines before it completes its first name, and keeps what it found:
+    # sessions begin with that (packages.py), for JupyterLab waits one second for a completion.
+    folder = os.path.join(volume, LOOKED_UP)
+    command = [sys.executable, "-I", "-S", "-c", LOOK_UP, volume, folder]
+    quiet = subprocess.DEVNULL
+    done = subprocess.run(command, stdin=quiet, stdout=quiet, stderr=quiet, check=False)
+    if done.returncode != 0:  # a Python that is too old for this jedi
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
@@ -94,7 +95,24 @@ def prepare(lent: str, way: str = IMAGE_FIRST, note: str = "") -> Choice:
         sys.path.remove(lent)
         _give_back(lent)
         sys.path.append(lent)
+    if usable:
+        _take_over_look_ups(lent)
     return Choice(True)
+
+
+def _take_over_look_ups(lent: str) -> None:
+    """Let jedi know what it found out when ``lent`` was filled: the first Tab is seconds faster."""
+    known = os.path.join(lent, ".jedi")
+    home = sys.modules["jedi"].settings.cache_directory if "jedi" in sys.modules else ""
+    if not home or os.path.exists(home) or not os.path.isdir(known):
+        return
+    made = f"{home}.{os.getpid()}"
+    try:
+        # New files, as jedi removes those that nobody has read for long.
+        shutil.copytree(known, made, copy_function=shutil.copyfile)
+        os.rename(made, home)  # whole or not at all: others may share this home
+    except OSError:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _misfit(lent: str) -> str:

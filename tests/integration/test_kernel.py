@@ -58,6 +58,17 @@ def test_a_cell_runs_in_a_container(
     assert (folder / "made.txt").stat().st_uid == 1000
 
 
+def test_the_first_completion_has_nothing_to_look_up(image: str, folder: Path) -> None:
+    """K5: in a fresh container, too; JupyterLab waits no longer than a second."""
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        known = "import jedi; from pathlib import Path\n"
+        known += "sorted(map(str, Path(jedi.settings.cache_directory).rglob('*.pkl')))"
+        before = kernel.run(known).result
+        assert ".pkl" in str(before)
+        assert kernel.ask("complete", "pri", 3)["matches"] == ["print"]
+        assert kernel.run(known).result == before
+
+
 def test_shutdown_removes_the_container(
     image: str, folder: Path, docker_client: docker.DockerClient
 ) -> None:
