@@ -105,6 +105,12 @@ class Settings(Configurable):
     secret_file = Unicode(
         "", help="A file with the running server's secret, for mode attached."
     ).tag(config=True)
+    tls = Unicode(
+        "",
+        help="For a running server that speaks TLS, whom to trust: the SHA-256 fingerprint of its "
+        "certificate, a file with the certificate of its authority, or system for the authorities "
+        "that this machine trusts. Empty: no TLS.",
+    ).tag(config=True)
     start_timeout = Float(120.0, help="Seconds that a start may take; a pull doesn't count.").tag(
         config=True
     )

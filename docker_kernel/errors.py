@@ -136,6 +136,10 @@ class AuthenticationFailed(ServerError):
     """The two sides don't have the same secret."""
 
 
+class ServerNotTrusted(ServerError):
+    """The server's certificate isn't one that was to be trusted."""
+
+
 class VersionMismatch(ServerError):
     """The two sides speak different versions of the protocol."""
 

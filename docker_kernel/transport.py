@@ -68,7 +68,7 @@ class TcpStream:
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.peer = peer
-        self._socket = sock
+        self.socket = sock
         # Requests are small and each is waited for: no batching by the kernel.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A machine that vanished without a word is noticed in the end.
@@ -77,38 +77,38 @@ class TcpStream:
     def send(self, data: bytes) -> None:
         """Send all of it. Raises ConnectionLost."""
         try:
-            self._socket.sendall(data)
+            self.socket.sendall(data)
         except OSError as exc:
             raise self._lost(exc) from exc
 
     def receive(self) -> bytes:
         """Wait for bytes; b"" at the end. Raises ConnectionLost."""
         try:
-            return self._socket.recv(RECEIVE_BYTES)
+            return self.socket.recv(RECEIVE_BYTES)
         except OSError as exc:
             raise self._lost(exc) from exc
 
     def set_timeout(self, seconds: float | None) -> None:
         """How long one send or receive may wait; None: for ever."""
-        self._socket.settimeout(seconds)
+        self.socket.settimeout(seconds)
 
     def close(self) -> None:
         """End both directions."""
         with contextlib.suppress(OSError):  # the other end was first
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
 
     def shut(self) -> None:
         """End both directions, also for a thread that sends or receives just now; `close` it
         later."""
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def writable(self) -> bool:
         """Whether a short line can be sent without a wait."""
         with selectors.DefaultSelector() as selector:
             try:
-                selector.register(self._socket, selectors.EVENT_WRITE)
+                selector.register(self.socket, selectors.EVENT_WRITE)
             except ValueError:  # it is closed
                 return False
             return bool(selector.select(0))
@@ -116,14 +116,14 @@ class TcpStream:
     def deafen(self) -> None:
         """End a `receive` that waits in another thread, and nothing else."""
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RD)
+            self.socket.shutdown(socket.SHUT_RD)
 
     def abort(self) -> None:
         """Hang up with a reset. A close may mean that this side sends no more, and still reads."""
         with contextlib.suppress(OSError):
             linger = struct.pack("ii", 1, 0)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self._socket.close()
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.socket.close()
 
     def _lost(self, exc: OSError) -> ConnectionLost:
         return ConnectionLost(f"the connection to the server at {self.peer} was lost", _words(exc))
@@ -208,6 +208,10 @@ def _attempt(endpoint: Endpoint, where: str, seconds: float, resume: Resume | No
     except OSError as exc:
         raise _NotYet(_not_there(where, _words(exc))) from exc
     try:
+        if endpoint.tls:
+            from .tls import TlsStream, Trust  # few need it
+
+            stream = TlsStream(stream, Trust(endpoint.tls), endpoint.host)
         link = _shake_hands(stream, ClientSide(endpoint.secret, resume))
     except BaseException:
         stream.close()

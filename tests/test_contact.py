@@ -268,7 +268,7 @@ def test_each_command_has_its_own_connection(
     for _ in range(3):
         assert tools.run_shell_command("true")["success"]
     assert len(opened) == 3
-    assert all(stream._socket.fileno() == -1 for stream in opened)
+    assert all(stream.socket.fileno() == -1 for stream in opened)
     assert not client.closed
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import hashlib
 import os
+import re
 import resource
 import shutil
 import sys
-from typing import List, Optional
+from typing import TYPE_CHECKING, List, Optional
 
 from . import __version__
 from .server import Options, Server
+
+if TYPE_CHECKING:
+    import ssl
 
 OPEN_FILES = 16 * 1024
 """Room for all connections and sessions; many systems give a process 1024 unless it asks."""
@@ -40,6 +45,7 @@ def main(args: Optional[List[str]] = None) -> int:
         )
     if not shutil.which(given.python):
         parser.error(f"--python: {given.python} is not there, or can't be run")
+    tls = _tls(parser, given.tls_cert, given.tls_key)
     workplace = os.path.abspath(given.workplace)
     _make_folders(parser, workplace)
     _make_room_for_files()
@@ -48,6 +54,7 @@ def main(args: Optional[List[str]] = None) -> int:
         host=given.host,
         port=given.port,
         secret=secret,
+        tls=tls,
         lease=given.lease,
         end_with_stdin=given.end_with_stdin,
         python=given.python,
@@ -76,6 +83,32 @@ def _close_to_others() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _tls(
+    parser: argparse.ArgumentParser, cert: Optional[str], key: Optional[str]
+) -> "Optional[ssl.SSLContext]":
+    """TLS with this certificate, whose fingerprint is printed; None where there is none."""
+    if not cert:
+        if key:
+            parser.error("--tls-key: name its certificate, too: --tls-cert FILE")
+        return None
+    import ssl  # not every Python in an image has it
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key, lambda: "")
+        with open(cert, encoding="ascii", errors="replace") as file:
+            first = re.findall("-----BEGIN CERT.*?-----END CERT[^\n]*", file.read(), re.DOTALL)[0]
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
+    except (OSError, ValueError, IndexError) as exc:
+        parser.error(
+            f"--tls-cert, --tls-key: {getattr(exc, 'strerror', None) or exc}; name PEM files, the "
+            "certificate first, and a key without a password"
+        )
+    sys.stderr.write(f"TLS: the SHA-256 fingerprint of the certificate is {digest}\n")
+    return context
 
 
 def _make_folders(parser: argparse.ArgumentParser, workplace: str) -> None:
@@ -107,6 +140,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     add("--port", type=int, default=8000, help="the port; 0 for any (default: %(default)s)")
     add("--secret-from-stdin", action="store_true", help="read the secret: one line on stdin")
+    add("--tls-cert", metavar="FILE", help="speak TLS, with this certificate (PEM)")
+    add("--tls-key", metavar="FILE", help="its key, where that is in a file of its own")
     add(
         "--allow-unauthenticated",
         action="store_true",

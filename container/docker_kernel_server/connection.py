@@ -81,9 +81,10 @@ class Connection(asyncio.Protocol, Wire):
         raw = self._side.state in (State.UNDECIDED, State.RAW)
         self._perform(self._side.end())
         self._ending = True
-        # A raw client half-closes and reads on; a client of protocol 1 that closes is gone.
+        # A raw client half-closes and reads on; a client of protocol 1 that closes is gone. TLS
+        # knows no half.
         self._close_when_done()
-        return raw
+        return raw and self._server.options.tls is None
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         for timer in (self._quiet, self._deadline):

@@ -12,17 +12,20 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import Optional, Set
+from typing import TYPE_CHECKING, Optional, Set
 
 from . import __version__
 from .clients import Clients
 from .commands import Commands
-from .connection import Connection
+from .connection import HANDSHAKE_SECONDS, Connection
 from .files import Files
 from .limits import read_limits
 from .messages import Json
 from .processes import read_machine
 from .sessions import Sessions
+
+if TYPE_CHECKING:
+    import ssl  # not every Python in an image has it
 
 MAX_CONNECTIONS = 1000
 
@@ -41,6 +44,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8000
     secret: Optional[bytes] = None
+    tls: "Optional[ssl.SSLContext]" = None
     lease: Optional[float] = None
     """Seconds without any client after which the server ends; None for never."""
     end_with_stdin: bool = False
@@ -74,6 +78,8 @@ class Server:
             self.options.port,
             reuse_address=True,
             backlog=1024,
+            ssl=self.options.tls,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS if self.options.tls else None,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)

@@ -19,6 +19,8 @@ class Endpoint:
     secret: bytes | None = field(repr=False)
     ours: bool = True
     """Whether it was started for this kernel: then it will answer, if it doesn't yet."""
+    tls: str = ""
+    """Whom to trust, where the server speaks TLS; see the setting of this name."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

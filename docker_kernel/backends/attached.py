@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,15 @@ class AttachedBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._secret_file = settings.secret_file
-        self._endpoint = Endpoint(*settings.server_address(), secret=None, ours=False)
+        host, port = settings.server_address()
+        self._endpoint = Endpoint(host, port, secret=None, tls=settings.tls, ours=False)
         self.notices: list[str] = []
+        if not settings.tls and not is_this_machine(host):
+            self.notices.append(
+                f"The connection to {host} is not encrypted: who is on the way can read and change "
+                "what runs. Start the server with --tls-cert and --tls-key, and set "
+                "DOCKER_KERNEL_TLS to the fingerprint that it prints."
+            )
 
     def start(self, deadline: Deadline, progress: Progress) -> Endpoint:
         """Read the secret. Raises SettingError."""
@@ -48,6 +56,14 @@ class AttachedBackend:
     def handover(self) -> dict[str, str] | None:
         """None: another process attaches as this one did."""
         return None
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether what is sent to this host stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def read_secret(path: str) -> bytes | None:
