@@ -83,7 +83,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of tests/integration needs an engine, and so does what asks for one elsewhere."""
+    """All of tests/integration needs an engine, and so does what asks for one elsewhere.
+
+    Those in a browser come last: it and JupyterLab stay busy from the first of them on.
+    """
+    items.sort(key=lambda item: BROWSER in item.path.parents)
     for item in items:
         if not isinstance(item, pytest.Function):
             continue
