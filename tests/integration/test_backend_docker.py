@@ -665,12 +665,13 @@ def test_two_kernels_fill_the_same_volume_without_harm(make: Make) -> None:
 
 @pytest.mark.usefixtures("own_volumes")
 def test_a_filling_that_was_cut_short_is_done_again(
-    make: Make, docker_client: docker.DockerClient
+    make: Make, docker_client: docker.DockerClient, ours: Callable[[], set[str]]
 ) -> None:
     first = make()
     first.start(Deadline(120), print)
     names = [m["Name"] for m in inspect(docker_client, first)["Mounts"] if "Name" in m]
     first.stop()
+    assert wait_until(lambda: not ours(), 60)  # a busy engine goes on removing after the stop
     for name in names:
         docker_client.volumes.get(name).remove(force=True)
         docker_client.volumes.create(name)
