@@ -186,3 +186,27 @@ def test_it_leaves_most_of_the_disk_free(monkeypatch: pytest.MonkeyPatch) -> Non
         journal.trim()
     assert journal.size < 6000
     journal.close()
+
+
+def test_a_disk_that_fills_up_costs_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in files is older than what is in memory, and its requests' ends stay."""
+    full = False
+    make = tempfile.TemporaryFile
+
+    def make_file() -> IO[bytes]:
+        if full:
+            raise OSError(28, "No space left on device")
+        return make()
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", make_file)
+    journal = Journal(limit=10**6, segment=1000)
+    journal.append(encode(Final("first", 0)))
+    for number in range(130):
+        full = number > 100
+        journal.append(chunk(f"{number} {'x' * 50}"))
+        journal.trim()
+    gap, final, *texts = everything(journal, journal.settle(0) - 1)
+    assert (gap["type"], final["id"]) == ("gap", "first")
+    assert gap["lines"] + len(texts) == 130
+    assert texts[-1]["data"].startswith("129 ")
+    journal.close()

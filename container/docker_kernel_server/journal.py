@@ -71,7 +71,7 @@ class Journal:
         self._recent.append(line)
         self._recent_size += len(line)
         self.size += len(line)
-        if self._recent_size > self._segment:
+        if self._crowded:
             self._spool()
 
     def acknowledge(self, number: int) -> None:
@@ -91,10 +91,12 @@ class Journal:
 
         Only while no client is there, as that counts the lines that it gets.
         """
-        while self._files and self.size > min(self._limit, self._room):
+        while self._files and (self.size > min(self._limit, self._room) or self._crowded):
             self._drop(self._files[0].first, self._files[0].lines())
             self._take_file()
-        if self._recent_size > self._segment:  # there is no room for a file
+            if self._crowded:  # there was no room for a file; perhaps there is now
+                self._spool()
+        if self._crowded:
             self._drop(self._before_recent + 1, self._take_recent())
 
     def settle(self, received: int) -> int:
@@ -125,6 +127,10 @@ class Journal:
     def close(self) -> None:
         """Forget everything."""
         self.acknowledge(self.last)
+
+    @property
+    def _crowded(self) -> bool:
+        return self._recent_size > self._segment
 
     @property
     def _before_recent(self) -> int:
