@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from docker_kernel.sandbox import Sandbox
 from docker_kernel_server import messages as wire
 from kernels import PATIENCE, Kernel, Message
 
-SILENT_SECONDS = 200
 MANY_BYTES = 100_000_000
 MEMORY_BYTES = 400 * 1024 * 1024
 """What the kernel's process may take while so much is printed; it begins with some 80 MB."""
@@ -54,13 +52,6 @@ def sandbox(image: str, folder: Path) -> Iterator[Sandbox]:
 @pytest.fixture(scope="module")
 def client(sandbox: Sandbox) -> Client:
     return sandbox.client()
-
-
-@pytest.fixture(scope="module")
-def silent(client: Client) -> Future[wire.Final]:
-    """A command that says nothing for a long time; it is begun first, and looked at last."""
-    command = f"sleep {SILENT_SECONDS}; echo done"
-    return client.request(wire.Run(client.new_id(), command, timeout=SILENT_SECONDS * 2)).future
 
 
 class Ran:
@@ -95,7 +86,6 @@ def when(text: str, act: Callable[[], Any]) -> Callable[[Message], None]:
 # ---- output -------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("silent")
 def test_o1_streams_come_apart_and_in_order_with_displays(kernel: Kernel) -> None:
     """O1."""
     cell = kernel.run(
@@ -325,8 +315,3 @@ def test_k11_the_images_own_packages_win(ipython_image: str, tmp_path: Path) -> 
         for name in ("IPython", "pygments", "traitlets"):
             where = kernel.run(f"import {name}; {name}.__file__").result
             assert "/opt/docker-kernel" not in str(where)
-
-
-def test_c2_a_job_that_is_silent_for_long(silent: Future[wire.Final]) -> None:
-    """C2: the last test here, as it was begun by the first."""
-    assert silent.result(SILENT_SECONDS * 2).reason == "ok"
