@@ -10,7 +10,7 @@ from docker_kernel_server import messages as wire
 
 from .client import Client
 from .deadline import more_time
-from .errors import ConnectionLost, RequestRefused, StartTimeout
+from .errors import ConnectionLost, RequestRefused, StartError, StartTimeout
 from .sandbox import Sandbox
 
 CLOSE_SECONDS = 1.0
@@ -81,6 +81,8 @@ class Session:
         seconds = self.sandbox.settings.start_timeout
         try:
             return dict(client.ask(request, seconds) or {})
+        except RequestRefused as exc:
+            raise StartError("the session did not open", exc.why, "run it again") from exc
         except TimeoutError as exc:
             raise StartTimeout(
                 f"the session did not open in {seconds:g} s",

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import psutil
 from docker.models.containers import Container
 from jupyter_client.blocking.client import BlockingKernelClient
 
+from dockerd import ThrowAway
 from kernels import Cell, Kernel, Message
 from system import alive, wait_until
 
@@ -44,7 +45,7 @@ MOMENTS = (STARTING, IDLE, IN_A_CELL, IN_INPUT, STREAMING)
 LINES = 30_000
 ENDING = {
     IDLE: "print('done')",
-    IN_A_CELL: "import time\nprint('running')\ntime.sleep(3)\nprint('done')",
+    IN_A_CELL: "import time\nprint('running')\ntime.sleep(1)\nprint('done')",
     IN_INPUT: "print(input('? '))",
     STREAMING: f"for n in range({LINES}): print(n)",
 }
@@ -144,6 +145,13 @@ class Scene:
 
 Blow = Callable[[Scene], None]
 
+PAUSE, ENGINE, KERNEL, JUPYTER = (
+    "container: docker pause",
+    "engine: restart",
+    "kernel's process: kill -9",
+    "Jupyter's server: kill -9",
+)
+
 
 def kill(part: str) -> Blow:
     """A blow that kills a process."""
@@ -161,9 +169,7 @@ BLOWS: Mapping[str, Blow] = {
 def die(kernel: Kernel, scene: Scene, part: str, moment: str) -> Outcome:
     """Let a part of a kernel that works die, and look at what comes of it."""
     if part == "zygote":
-        # The death of the one before has cost nothing, and so nobody has needed another since.
-        kernel.manager.restart_kernel()
-        kernel.client.wait_for_ready(timeout=PATIENCE)
+        return kill_zygote(kernel, scene, moment)
     return strike_at(kernel, scene, moment, lambda: BLOWS[part](scene))
 
 
@@ -209,7 +215,8 @@ def die_starting(kernel: Kernel, scene: Scene, part: str) -> Outcome:
         striker.join()
         seen, seconds = words(cell), time.monotonic() - struck
         after = kernel.run("6 * 7")
-        return Outcome(seen, seconds, next_cell(after), *left(scene, processes, struck))
+        works = "works" if after.result == "42" else words(after)
+        return Outcome(seen, seconds, works, *left(scene, processes, struck))
 
 
 def provoke(kernel: Kernel, moment: str, strike: Callable[[], None]) -> Cell:
@@ -229,18 +236,39 @@ def provoke(kernel: Kernel, moment: str, strike: Callable[[], None]) -> Cell:
     return kernel.run(CODE[moment], during=during, answer=answer if moment == IN_INPUT else None)
 
 
-# -- a pause, which is no death
+# -- what the cell outlives
 
 
 def pause(kernel: Kernel, scene: Scene, moment: str) -> Outcome:
     """Pause the container, wait until the person is told, unpause it: nothing may be missing."""
-    kernel.run(REMEMBER)
     container = scene.container()
+    return outlive(kernel, scene, moment, container.pause, container.unpause)
+
+
+def kill_zygote(kernel: Kernel, scene: Scene, moment: str) -> Outcome:
+    """Kill the zygote, of which only the next session or restart has need."""
+    # The death of the one before has cost nothing, and so nobody has needed another since.
+    kernel.manager.restart_kernel()
+    kernel.client.wait_for_ready(timeout=PATIENCE)
+    pid = scene.pid("zygote")
+    return outlive(kernel, scene, moment, lambda: os.kill(pid, signal.SIGKILL))
+
+
+def outlive(
+    kernel: Kernel,
+    scene: Scene,
+    moment: str,
+    blow: Callable[[], None],
+    mend: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Strike in the midst of a cell that comes to its end all the same; mend it where it's told."""
+    kernel.run(REMEMBER)
+    processes = scene.processes()
     struck, told, messages, notice = 0.0, 0.0, 0, ""
 
     def strike() -> None:
         nonlocal struck
-        container.pause()
+        blow()
         struck = time.monotonic()
 
     def during(message: Message) -> None:
@@ -249,10 +277,10 @@ def pause(kernel: Kernel, scene: Scene, moment: str) -> Outcome:
         if moment in (IN_A_CELL, STREAMING) and messages == 1:
             messages += 1
             strike()
-        text = message["content"].get("text", "")
-        if not told and "docker unpause" in text:
-            told, notice = time.monotonic(), text
-            container.unpause()
+        content = message["content"]
+        if not told and content.get("name") == "stderr":
+            told, notice = time.monotonic(), content["text"]
+            mend()
 
     def answer(_prompt: str) -> str:
         strike()
@@ -261,15 +289,12 @@ def pause(kernel: Kernel, scene: Scene, moment: str) -> Outcome:
     if moment == IDLE:
         strike()
     cell = kernel.run(ENDING[moment], during=during, answer=answer if moment == IN_INPUT else None)
-    if cell.status == "ok" and cell.text() == PRINTED[moment]:
-        went = (
-            "after docker unpause the cell goes on, and all of its output is there; the next one "
-        )
-    else:
-        went = f"{words(cell)}, output MISSING; the next one "
+    ended = time.monotonic()
+    complete = cell.status == "ok" and cell.text() == PRINTED[moment]
     after = kernel.run(RECALL)
-    gone = [] if scene.container().id == container.id else ["another container"]
-    return Outcome(plain(notice), told - struck, went + next_cell(after), ", ".join(gone), 0.0)
+    next_one = next_cell(after) if complete else f"output is MISSING ({words(cell)})"
+    seen = plain(notice) or "nothing: the cell goes on, and nothing of it is missing"
+    return Outcome(seen, (told or ended) - struck, next_one, *left(scene, processes, struck))
 
 
 # -- the host's side
@@ -354,15 +379,29 @@ def lease_seconds(kernel: Kernel, scene: Scene) -> float:
         return time.monotonic() - struck
 
 
+@contextlib.contextmanager
+def own_engine() -> Iterator[ThrowAway]:
+    """An engine that nobody else uses, for its restart. Raises CannotError."""
+    engine = ThrowAway(Path(f"/tmp/docker-kernel-engine-{os.getpid()}"))
+    engine.acquire()
+    try:
+        yield engine
+    finally:
+        engine.release()
+        engine.stop()
+
+
+def restart_engine(kernel: Kernel, scene: Scene, engine: ThrowAway, moment: str) -> Outcome:
+    """Restart the engine under a kernel."""
+    return strike_at(kernel, scene, moment, engine.restart)
+
+
 # -- words
 
 
 def words(cell: Cell) -> str:
     """The error of a cell, in a line without what differs from run to run."""
-    content = cell.reply["content"]
-    if cell.status == "ok":
-        return f"{note(cell)}, and the result"
-    return plain(f"{content['ename']}: {content['evalue']}")
+    return plain(cell.error) if cell.status != "ok" else note(cell)
 
 
 def note(cell: Cell) -> str:
@@ -385,7 +424,8 @@ def plain(text: str) -> str:
     """Without names, ports and log lines."""
     text = re.sub(r"docker-kernel-[0-9a-f]{8}", "docker-kernel-NAME", text)
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
-    text = re.sub(r"; its last lines were: .*", "", text, flags=re.DOTALL)
+    text = re.sub(r"; its last lines were: [^\n]*", "", text)
+    text = re.sub(r"docker-kernel-test/[\w.:-]+", "IMAGE", text)
     return " ".join(text.split())
 
 
@@ -400,3 +440,34 @@ def left(scene: Scene, processes: list[psutil.Process], struck: float) -> tuple[
 
     wait_until(lambda: not remains(), PATIENCE)
     return ", ".join(remains()), time.monotonic() - struck
+
+
+KILLED = "SIGKILL"
+ENDED = "the container ended with status 137|the container is gone"
+RESET = "variables were reset"
+STARTS = f"^nothing$|{ENDED}"
+EXPECTED = {
+    "worker": {IDLE: KILLED, "": KILLED},
+    "keeper": {IDLE: KILLED, "": KILLED},
+    "zygote": {"": "^nothing"},
+    "server": {STARTING: STARTS, IDLE: RESET, "": ENDED},
+    "container: docker kill": {STARTING: STARTS, IDLE: RESET, "": ENDED},
+    "container: docker rm -f": {STARTING: STARTS, IDLE: RESET, "": ENDED},
+    PAUSE: {"": "is paused; type: docker unpause docker-kernel-NAME"},
+    ENGINE: {IDLE: RESET, "": "the engine is stopped|engine is away"},
+}
+"""The words that matter, by part and moment; "" is for the other moments."""
+
+
+def complaints(part: str, moment: str, outcome: Outcome) -> list[str]:
+    """What is not as it should be; nothing, where all is well."""
+    found = []
+    expected = EXPECTED.get(part, {"": ""})
+    pattern = expected.get(moment, expected[""])
+    if not re.search(pattern, outcome.seen):
+        found.append(f"it was told as {outcome.seen!r}, without {pattern!r}")
+    if not re.match("works|$", outcome.after) or "LOST" in outcome.after:
+        found.append(f"the next cell: {outcome.after}")
+    if outcome.left:
+        found.append(f"left behind: {outcome.left}")
+    return [f"{part}, {moment}: {text}" for text in found]

@@ -133,6 +133,16 @@ class ThrowAway:
             if not self._in_use() and not self.keep.exists():
                 self._turn_off()
 
+    def restart(self) -> None:
+        """Turn it off in good order and on again, as a machine's service manager does; its
+        containers end with it. Raises CannotError."""
+        with self._locked():
+            pid = self.pid()
+            if pid is not None:
+                os.kill(pid, signal.SIGTERM)
+                wait_until(lambda: not alive(pid), STOP_SECONDS)
+            self._start()
+
     def stop(self) -> None:
         """Turn it off and remove all it had. Raises CannotError where a test run still uses it."""
         if not self.folder.exists():

@@ -32,6 +32,12 @@ MAX_CONNECTIONS = 1000
 READ_BYTES = 4096
 """What is read of standard input at a time; nothing is expected there."""
 
+STOPPED = (
+    "the server was told to stop, as when its container or the engine is stopped; variables are "
+    "lost. Run it again: that starts a new one"
+)
+"""What is said to whoever waits for an answer then."""
+
 FAREWELL_SECONDS = 1.0
 """How long a client that reads slowly has for the rest when the server stops."""
 
@@ -96,13 +102,13 @@ class Server:
         finally:
             listener.close()
             for connection in list(self.connections):
-                connection.finish("the server stops")
+                connection.finish(STOPPED)
             self.clients.end_away()
             self.commands.close()
             await self.sessions.close()
             await self.files.close()
             for connection in list(self.connections):
-                connection.finish("the server stops")
+                connection.finish(STOPPED)
                 connection.close()
             await self._wait_for_farewells()
 
