@@ -98,13 +98,19 @@ def test_completion_while_a_cell_runs(lab: Lab, notebook: Notebook, gate: Gate) 
     running.done()
 
 
-def test_interact(notebook: Notebook) -> None:
-    """K7: a slider of the container drives a function in the container."""
+def test_interact(notebook: Notebook, gate: Gate) -> None:
+    """K7: a slider of the container drives a function there, also while a cell runs."""
     code = "import ipywidgets as w\n@w.interact(n=(1, 9))\ndef square(n): print('n is', n)"
     cell = notebook.run(code).shows("n is 5")
     cell.find(".noUi-handle").send_keys(Keys.RIGHT)
     cell.shows("n is 6")
     assert "n is 5" not in cell.text
+    running = notebook.run(f"print('up')\n{gate.code}").shows("up")
+    cell.find(".noUi-handle").send_keys(Keys.RIGHT)
+    cell.shows("n is 7")
+    assert running.prompt == "[*]:"
+    gate.open()
+    assert running.done().text == "up"
 
 
 def test_output_widget(notebook: Notebook) -> None:
