@@ -78,14 +78,15 @@ def make(image: str, folder: Path) -> Iterator[Make]:
 
 @pytest.fixture
 def ours(docker_client: docker.DockerClient) -> Callable[[], set[str]]:
-    """The names of this process's containers, running or not."""
+    """The names of the containers that this process has made from here on, running or not."""
 
-    def look() -> set[str]:
+    def all_of_them() -> set[str]:
         mine = f"docker-kernel.owner.pid={os.getpid()}"
         found = docker_client.api.containers(all=True, filters={"label": [mine]})
         return {item["Names"][0] for item in found}
 
-    return look
+    before = all_of_them()
+    return lambda: all_of_them() - before
 
 
 @pytest.fixture
