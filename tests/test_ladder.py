@@ -118,6 +118,7 @@ def test_what_ignores_an_interrupt_can_be_ended(
 
 
 @EACH
+@pytest.mark.parametrize("server", ["ipython", "plain"], indirect=True)
 def test_a_timeout_ends_what_ignores_interrupts(
     client: Wire, session: Session, code: str, rung: str
 ) -> None:

@@ -122,6 +122,56 @@ for process in Path("/proc").glob("[0-9]*"):
 """
 
 
+DAEMONS = """
+import os, subprocess
+os.system("(env -i setsid sh -c 'trap : TERM; while :; do sleep 4321; done' &) &")
+for _ in range(3): _ = subprocess.Popen(["sleep", "4321"], start_new_session=True)
+"""
+
+
+def test_a_restart_leaves_no_daemon(
+    image: str, folder: Path, docker_client: docker.DockerClient
+) -> None:
+    """K9, C5: nor does a session that dies; the container and its files stay."""
+
+    def sleepers() -> int:
+        rows = docker_client.containers.get(container).top()["Processes"]
+        return sum("4321" in row[-1] for row in rows)
+
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        container = hostname(kernel)
+        for ending in ("restart", "os._exit(1)"):
+            kernel.run(DAEMONS)
+            assert wait_until(lambda: sleepers() >= 4, 20)
+            if ending == "restart":
+                kernel.manager.restart_kernel()
+                kernel.client.wait_for_ready(timeout=60)
+            else:
+                assert kernel.run(f"import os; {ending}").status == "error"
+            assert hostname(kernel) == container
+            assert wait_until(lambda: not sleepers(), 20)
+
+
+def test_a_cell_in_c_is_ended_by_a_further_interrupt(image: str, folder: Path) -> None:
+    """C7: and the cell says so, before and after."""
+    code = "import itertools, os\n"
+    code += "all(itertools.chain(map(os.write, [1], [b'on']), itertools.repeat(True)))"
+
+    def interrupt(message: Message) -> None:
+        if message["msg_type"] == "stream":
+            # The manager's own counts its messages apart, and one may have the cell's number.
+            request = kernel.client.session.msg("interrupt_request", {})
+            kernel.client.control_channel.send(request)
+
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        # "on" brings the first interrupt, what is said after it the next one.
+        cell = kernel.run(code, during=interrupt)
+        assert "Interrupt again to end its process" in cell.text("stderr")
+        assert "was ended by a further interrupt (SIGTERM)" in cell.error
+        assert "variables are lost" in cell.error
+        assert kernel.run("1 + 1").result == "2"
+
+
 def test_a_cell_that_kills_the_server_is_told_so(image: str, folder: Path) -> None:
     """C5: and not that the server still runs; the next cell works."""
     with Kernel(f"--image={image}", folder=folder) as kernel:
