@@ -164,6 +164,7 @@ def test_a_cell_in_c_is_ended_by_a_further_interrupt(image: str, folder: Path) -
             kernel.client.control_channel.send(request)
 
     with Kernel(f"--image={image}", folder=folder) as kernel:
+        kernel.run("1")
         # "on" brings the first interrupt, what is said after it the next one.
         cell = kernel.run(code, during=interrupt)
         assert "Interrupt again to end its process" in cell.text("stderr")
