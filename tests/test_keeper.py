@@ -149,6 +149,23 @@ def test_the_servers_sudden_end_ends_what_sessions_left(
     assert gone(server)
 
 
+def test_a_python_without_ctypes_ends_its_group(server: Server, tmp_path: Path) -> None:
+    """C5: nothing can be adopted there."""
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['ctypes'] = None\n")
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {server.python} "$@"\n')
+    python.chmod(0o755)
+    args = ["--python", str(python)]
+    with Server(tmp_path / "work", args=args) as other, other.connect() as client:
+        session = client.open()
+        assert session.execute("import ctypes").error == "ModuleNotFoundError"
+        for ending in ("restart_session", "close_session"):
+            session.ok("import subprocess; p = subprocess.Popen(['sleep', '4321'])")
+            assert session.ask(ending).status == 0
+            assert gone(other, "sleep 4321")
+        assert other.log() == ""
+
+
 # ---- our own processes, stopped and killed by a cell
 
 STOP_LOOP = "import os, sys\nwhile True: os.kill(int(sys.argv[1]), 19)"
