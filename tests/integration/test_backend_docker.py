@@ -537,17 +537,6 @@ def test_a_handover_of_no_use_starts_a_new_one(make: Make, note: dict[str, str])
 # -- faults
 
 
-@pytest.fixture
-def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Call it to forget all that was found out about images and volumes."""
-    count = iter(range(1000))
-
-    def forget() -> None:
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(next(count))))
-
-    return forget
-
-
 @pytest.mark.parametrize(
     ("settings", "kind", "words"),
     [
@@ -635,15 +624,30 @@ class Gateway:
 
 
 @pytest.fixture
-def own_volumes(
-    monkeypatch: pytest.MonkeyPatch, docker_client: docker.DockerClient
-) -> Iterator[None]:
-    """Volumes of this test's own, so that they aren't filled yet."""
-    prefix = f"dk-test-{os.getpid()}-"
-    monkeypatch.setattr(runtime, "VOLUME_PREFIX", prefix)
-    yield
-    for volume in docker_client.volumes.list(filters={"name": prefix}):
+def prefix(docker_client: docker.DockerClient) -> Iterator[str]:
+    """How the names of a test's own volumes begin; they are removed at its end."""
+    found = f"dk-test-{os.getpid()}-"
+    yield found
+    for volume in docker_client.volumes.list(filters={"name": found}):
         volume.remove(force=True)
+
+
+@pytest.fixture
+def own_volumes(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    """Volumes of this test's own, so that they aren't filled yet."""
+    monkeypatch.setattr(runtime, "VOLUME_PREFIX", prefix)
+
+
+@pytest.fixture
+def own_server_volume(monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    """A volume of this test's own for the server; it is filled in a moment, the packages aren't."""
+    usual = runtime.Part.volume_name
+
+    def name(part: runtime.Part, *image: str) -> str:
+        own = prefix if part.name == runtime.SERVER else runtime.VOLUME_PREFIX
+        return usual(part, *image).replace(runtime.VOLUME_PREFIX, own)
+
+    monkeypatch.setattr(runtime.Part, "volume_name", name)
 
 
 @pytest.mark.usefixtures("own_volumes")
@@ -664,18 +668,23 @@ def test_two_kernels_fill_the_same_volume_without_harm(make: Make) -> None:
         backend.stop()
 
 
-@pytest.mark.usefixtures("own_volumes")
+@pytest.mark.usefixtures("own_server_volume")
 def test_a_filling_that_was_cut_short_is_done_again(
-    make: Make, docker_client: docker.DockerClient, ours: Callable[[], set[str]]
+    make: Make, docker_client: docker.DockerClient, ours: Callable[[], set[str]], prefix: str
 ) -> None:
     first = make()
     first.start(Deadline(120), print)
-    names = [m["Name"] for m in inspect(docker_client, first)["Mounts"] if "Name" in m]
+    mounts = inspect(docker_client, first)["Mounts"]
+    (name,) = [m["Name"] for m in mounts if m.get("Name", "").startswith(prefix)]
     first.stop()
     assert wait_until(lambda: not ours(), 60)  # a busy engine goes on removing after the stop
-    for name in names:
+    before = docker_client.volumes.get(name).attrs["CreatedAt"]
+
+    def is_another() -> bool:
         docker_client.volumes.get(name).remove(force=True)
-        docker_client.volumes.create(name)
+        return bool(docker_client.volumes.create(name).attrs["CreatedAt"] != before)
+
+    assert wait_until(is_another, 10)  # it tells whole seconds
     second = make()
     assert run(second.start(Deadline(120), print), "import IPython; found = 1") == 1
     second.stop()
@@ -718,12 +727,11 @@ def hostile_image(image: str, docker_client: docker.DockerClient) -> Iterator[st
         docker_client.images.remove(f"{name}:1", force=True)
 
 
-@pytest.mark.usefixtures("own_volumes")
+@pytest.mark.usefixtures("own_server_volume")
 def test_an_image_fills_no_volume_of_another_image(
-    hostile_image: str, make: Make, docker_client: docker.DockerClient, cold: Callable[[], None]
+    hostile_image: str, make: Make, docker_client: docker.DockerClient
 ) -> None:
     """E7: what one image's Python has written, no other image runs."""
-    cold()
     look = "import docker_kernel_server as s; found = hasattr(s, 'POISONED')"
     hostile, good = make(image=hostile_image), make()
     assert run(hostile.start(Deadline(120), print), look) is True
