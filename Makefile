@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+SECONDS ?= 3600
 .DEFAULT_GOAL := help
-.PHONY: help venv engine test coverage lint demo clean
+.PHONY: help venv engine test coverage lint reliability soak demo clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 18
@@ -38,6 +39,12 @@ lint: $(STAMP)  ## check style, format and types
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
 	@$(BIN)/python -m mypy
+
+reliability: $(STAMP)  ## let every part die at every moment, and write the figures of docs/reliability.md
+	@$(BIN)/python tests/reliability.py
+
+soak: $(STAMP)  ## work at random for an hour, and count what has grown; SECONDS=60 for less
+	@$(BIN)/python tests/soak.py $(SECONDS) $(SEED)
 
 demo: $(STAMP)  ## run examples/quickstart.ipynb in a container and show it
 	@$(BIN)/python tests/demo.py

@@ -63,6 +63,9 @@ TYPING_SECONDS = 1.0
 """A person who is struck while idle types the next cell after that. What is sent sooner may fall
 into the death, and is told so as what runs is."""
 
+PAUSED_SECONDS = 3.0
+"""How long a container is paused that starts."""
+
 REMEMBER = "kept = 42"
 RECALL = "globals().get('kept')"
 
@@ -112,11 +115,14 @@ class Scene:
         return found[0]
 
     def processes(self) -> list[psutil.Process]:
-        """The container's first process and all below it."""
+        """The container's first process and all below it that live.
+
+        A program of a cell's that nobody has waited for is there as a zombie for a while.
+        """
         container = self.container()
         container.reload()
         first = psutil.Process(container.attrs["State"]["Pid"])
-        return [first, *first.children(recursive=True)]
+        return [one for one in (first, *first.children(recursive=True)) if alive(one.pid)]
 
     def pid(self, part: str) -> int:
         """The pid of the worker, keeper, zygote or server, once it is there."""
@@ -243,6 +249,31 @@ def pause(kernel: Kernel, scene: Scene, moment: str) -> Outcome:
     """Pause the container, wait until the person is told, unpause it: nothing may be missing."""
     container = scene.container()
     return outlive(kernel, scene, moment, container.pause, container.unpause)
+
+
+def pause_starting(kernel: Kernel, scene: Scene) -> Outcome:
+    """Pause the container as soon as it is there, and unpause it when a cell waits for it."""
+    struck = 0.0
+    processes: list[psutil.Process] = []
+
+    def strike() -> None:
+        nonlocal struck
+        container = scene.container()
+        container.pause()
+        struck = time.monotonic()
+        processes[:] = scene.processes()
+        time.sleep(PAUSED_SECONDS)
+        container.unpause()
+
+    striker = threading.Thread(target=strike)
+    striker.start()
+    with kernel:
+        cell = kernel.run("6 * 7")
+        seen, seconds = words(cell), time.monotonic() - struck
+        striker.join()
+        after = kernel.run("6 * 7")
+        works = "works" if after.result == "42" else words(after)
+        return Outcome(seen, seconds, works, *left(scene, processes, struck))
 
 
 def kill_zygote(kernel: Kernel, scene: Scene, moment: str) -> Outcome:
@@ -422,6 +453,7 @@ def next_cell(cell: Cell) -> str:
 
 def plain(text: str) -> str:
     """Without names, ports and log lines."""
+    text = text.replace("\nTo mend it", ". To mend it")
     text = re.sub(r"docker-kernel-[0-9a-f]{8}", "docker-kernel-NAME", text)
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
     text = re.sub(r"; its last lines were: [^\n]*", "", text)
@@ -453,7 +485,7 @@ EXPECTED = {
     "server": {STARTING: STARTS, IDLE: RESET, "": ENDED},
     "container: docker kill": {STARTING: STARTS, IDLE: RESET, "": ENDED},
     "container: docker rm -f": {STARTING: STARTS, IDLE: RESET, "": ENDED},
-    PAUSE: {"": "is paused; type: docker unpause docker-kernel-NAME"},
+    PAUSE: {STARTING: "^nothing", "": "is paused; type: docker unpause docker-kernel-NAME"},
     ENGINE: {IDLE: RESET, "": "the engine is stopped|engine is away"},
 }
 """The words that matter, by part and moment; "" is for the other moments."""

@@ -105,9 +105,14 @@ class Kernel:
         specs.arguments = ("--log-level=ERROR", *arguments)
         return specs
 
-    def __enter__(self) -> Self:
+    def launch(self) -> None:
+        """Start the process, and wait for nothing; `__enter__` does the rest."""
         Kernel.running += 1
         self.manager.start_kernel(cwd=str(self.folder), env=self._env)
+
+    def __enter__(self) -> Self:
+        if not self.manager.has_kernel:
+            self.launch()
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=PATIENCE)
