@@ -130,7 +130,7 @@ class Lifeline:
         self._to_acknowledge = threading.Event()
         self._waiting_since: float | None = None
         """Since when the reading thread waits for the server; None where it doesn't."""
-        self._asked_at: float | None = None
+        self._asked_at = 0.0
         self._silent = False
         """Whether the server was given up for its silence."""
 
@@ -152,6 +152,7 @@ class Lifeline:
             threading.Thread(target=work, name=f"docker-kernel {name}", daemon=True)
             for name, work in (("reader", self._run), ("keeper", self._keep))
         ]
+        self._resender: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to read."""
@@ -161,8 +162,9 @@ class Lifeline:
     def send(self, request_id: str, line: bytes) -> None:
         """Send a request's line, or keep it for the time when the connection is back."""
         with self._sending:
+            # In this order: where Ctrl-C comes between the two, nothing is ever sent twice.
+            self._kept[request_id] = (self._sent + 1, line)
             self._sent += 1
-            self._kept[request_id] = (self._sent, line)
             if not self.away:
                 self._try_to_send(line)
 
@@ -173,6 +175,7 @@ class Lifeline:
         self._given_up = why
         self._ending.set()
         self._hurry.set()
+        self._link.stream.shut()  # where it came back just now
         return True
 
     def wait_until_back(self, seconds: float) -> bool:
@@ -204,6 +207,10 @@ class Lifeline:
         except ConnectionLost:
             # The reading thread sees the same end. The line is kept, and goes out after it.
             log.debug("the connection broke while something was sent")
+        except BaseException:
+            # Ctrl-C, perhaps in the middle of a line: what follows it would be a part of it.
+            self._link.stream.shut()
+            raise
 
     # -- the reading thread
 
@@ -245,7 +252,7 @@ class Lifeline:
         try:
             return self._link.stream.receive()
         finally:
-            self._waiting_since = self._asked_at = None
+            self._waiting_since = None
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Final):
@@ -259,11 +266,7 @@ class Lifeline:
 
     def _come_back(self, lost: ConnectionLost) -> ConnectionLost | None:
         """Connect again, and go on. Returns the end, where there is no hope."""
-        self._settled.clear()
-        with self._sending:
-            self.away = True
-        self._link.stream.close()
-        self._silent = False
+        self._hang_up()
         absence = _Absence(lost, self._patience)
         for pause in _pauses():
             self._hurry.wait(pause)
@@ -280,13 +283,21 @@ class Lifeline:
                 if self._tries_on(absence, exc):
                     continue
                 return ConnectionLost(lost.what, absence.describe(self.trouble), GOES_ON)
-            if not self._go_on(link):
-                link.stream.close()
-                return ConnectionLost(lost.what, "the server there has begun anew", ANEW)
-            if absence.told is not None:
+            end = self._go_on(link, lost)
+            if end is None and absence.told is not None:
                 self._listener.on_notice("The connection is back; what was missed follows.")
-            return None
+            return end
         raise AssertionError("the pauses never end")
+
+    def _hang_up(self) -> None:
+        self._link.stream.shut()  # who is sending would wait for ever, perhaps
+        if self._resender is not None:
+            self._resender.join()
+        self._settled.clear()
+        with self._sending:
+            self.away = True
+        self._link.stream.close()
+        self._silent = False
 
     def _tries_on(self, absence: _Absence, exc: ServerError) -> bool:
         """After a try that failed: tell the person why, where that is news. False: it's enough."""
@@ -298,15 +309,31 @@ class Lifeline:
             self._listener.on_notice(news)
         return not absence.over()
 
-    def _go_on(self, link: Link) -> bool:
-        """Use this connection. False where the server knows nothing of the one before."""
+    def _go_on(self, link: Link, lost: ConnectionLost) -> ConnectionLost | None:
+        """Use this connection. Returns the end, where that is of no use."""
         resumed = link.protocol.resumed
         received, following = resumed.get("received"), resumed.get("next")
         if resumed.get("new") or not isinstance(received, int) or not isinstance(following, int):
-            return False
+            link.stream.close()
+            return ConnectionLost(lost.what, "the server there has begun anew", ANEW)
+        self._link, self._received = link, following - 1
+        # Looked at behind that: whoever sets it later finds this link, and ends it.
+        if self._ending.is_set():
+            if not self._given_up:
+                self._try_to_send(encode(Leave(LEAVE)))
+            return ConnectionLost(lost.what, self._given_up, GOES_ON)
+        # Beside the reading: a server whose lines aren't read may read no more itself.
+        self._resender = threading.Thread(
+            target=self._resend, args=(received,), name="docker-kernel resender", daemon=True
+        )
+        self._resender.start()
+        return None
+
+    def _resend(self, received: int) -> None:
+        """Send what the server, which has so many lines, has missed."""
         with self._sending:
-            self._link, self.away = link, False
-            self._received = following - 1
+            self.away = False
+            self._settled.set()
             # Counted anew, as a ping that got lost is not sent again.
             self._sent = received
             for request_id, (number, line) in list(self._kept.items()):
@@ -314,8 +341,6 @@ class Lifeline:
                     self._sent += 1
                     self._kept[request_id] = (self._sent, line)
                     self._try_to_send(line)
-        self._settled.set()
-        return True
 
     # -- the keeping thread
 
@@ -338,9 +363,13 @@ class Lifeline:
 
     def _look_after(self) -> None:
         now, since, asked = time.monotonic(), self._waiting_since, self._asked_at
-        if since is None or now - since < SILENT_SECONDS:
+        if since is None:
             return
-        if asked is None:
+        # A server that takes a long line isn't dead, however slow the way there is.
+        since = max(since, self._link.stream.progress_at)
+        if now - since < SILENT_SECONDS:
+            return
+        if asked < since:
             self._asked_at = now
             with self._in_turn() as turn:
                 if turn:

@@ -37,6 +37,9 @@ from .errors import (
 RECEIVE_BYTES = 256 * 1024
 """How much is read at once: the most that this side holds of what isn't parsed yet."""
 
+SEND_BYTES = 64 * 1024
+"""How much is sent at once: who waits for the end of a long line sees that it goes on."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
 """Seconds between two tries to connect: short at first, as a server is up in some 50 ms."""
 
@@ -68,6 +71,8 @@ class TcpStream:
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.peer = peer
+        self.progress_at = 0.0
+        """When a part of a long line was sent last."""
         self.socket = sock
         # Requests are small and each is waited for: no batching by the kernel.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -77,7 +82,10 @@ class TcpStream:
     def send(self, data: bytes) -> None:
         """Send all of it. Raises ConnectionLost."""
         try:
-            self.socket.sendall(data)
+            for start in range(0, len(data), SEND_BYTES):
+                if start:
+                    self.progress_at = time.monotonic()
+                self.socket.sendall(data[start : start + SEND_BYTES])
         except OSError as exc:
             raise self._lost(exc) from exc
 
@@ -212,7 +220,8 @@ def _attempt(endpoint: Endpoint, where: str, seconds: float, resume: Resume | No
             from .tls import TlsStream, Trust  # few need it
 
             stream = TlsStream(stream, Trust(endpoint.tls), endpoint.host)
-        link = _shake_hands(stream, ClientSide(endpoint.secret, resume))
+        until = time.monotonic() + max(0.05, seconds)
+        link = _shake_hands(stream, ClientSide(endpoint.secret, resume), until)
     except BaseException:
         stream.close()
         raise
@@ -229,12 +238,14 @@ def _dial(host: str, port: int, seconds: float) -> TcpStream:
         raise _not_there(where, f"there is no host {host!r} ({_words(exc)})") from exc
 
 
-def _shake_hands(stream: TcpStream, protocol: ClientSide) -> Link:
+def _shake_hands(stream: TcpStream, protocol: ClientSide, until: float) -> Link:
     early: list[Event] = []
     heard = False
     try:
         stream.send(protocol.hello())
         while not protocol.ready:
+            # For the whole of it: what listens there may send a byte now and then.
+            stream.set_timeout(max(0.01, until - time.monotonic()))
             data = stream.receive()
             if not data:
                 break
@@ -243,7 +254,8 @@ def _shake_hands(stream: TcpStream, protocol: ClientSide) -> Link:
             stream.send(protocol.to_send())
     except ConnectionLost as exc:
         if isinstance(exc.__cause__, TimeoutError):
-            why = f"it takes connections, and said nothing for {HELLO_SECONDS:g} s"
+            said = "no hello" if heard else "nothing"
+            why = f"it takes connections, and said {said} for {HELLO_SECONDS:g} s"
             raise _NotYet(_not_a_server(stream.peer, why)) from exc
     except wire_errors.ProtocolError as exc:
         raise _from_wire(stream.peer, exc) from exc

@@ -95,6 +95,16 @@ class Proxy:
         for pair in list(self._pairs):
             pair.cut(reset=reset)
 
+    def half_close(self) -> None:
+        """Say to each client that nothing more comes; what it sends is still taken."""
+        for pair in list(self._pairs):
+            with contextlib.suppress(OSError):
+                pair.client.shutdown(socket.SHUT_WR)
+
+    def hold_little(self) -> None:
+        """Keep the buffers of the connections to come small."""
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE_BYTES)
+
     def refuse(self, refusing: bool = True) -> None:
         """Hang up on whoever connects; with False, no more."""
         self._refusing = refusing

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import queue
 import random
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -348,3 +350,145 @@ def test_an_interrupt_while_away_reaches_the_cell(proxy: Proxy, connected: Conne
     connected.client.request(Interrupt(connected.client.new_id(), connected.session))
     assert call.result(PATIENCE).reason == "interrupt"
     assert isinstance(ask(connected, Status(connected.client.new_id())), dict)
+
+
+class Gate:
+    """A fault of a proxy: lets nothing through before it is opened."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self.reached = threading.Event()
+        """Whether something stands before it."""
+
+    def __call__(self, data: bytes) -> Fate:
+        self.reached.set()
+        assert self._open.wait(PATIENCE)
+        return Fate(data)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+LONG = "#" * 16_000_000 + "\n"
+"""More than all buffers on the way hold."""
+
+
+def sending(connected: Connected) -> bool:
+    """Whether a long line is on its way."""
+    return bool(connected.client._line._link.stream.progress_at)
+
+
+def test_a_half_closed_connection_frees_who_sends(proxy: Proxy, connected: Connected) -> None:
+    """P12: the other end says that it is done, and takes nothing more either."""
+    connected.open()
+    gate = proxy.to_server = Gate()
+    calls: queue.Queue[Call] = queue.Queue()
+    events: list[Event] = []
+    thread = threading.Thread(
+        target=lambda: calls.put(connected.execute(LONG + "print('here')", events.append))
+    )
+    thread.start()
+    assert wait_until(lambda: sending(connected), PATIENCE)
+    proxy.to_server = Fate
+    proxy.half_close()
+    assert calls.get(timeout=PATIENCE).result(PATIENCE).status == 0
+    assert text(events) == "here\n"
+    gate.open()
+    thread.join(PATIENCE)
+
+
+def test_both_sides_have_much_to_send_again(
+    proxy: Proxy, connected: Connected, tmp_path: Path
+) -> None:
+    """P12: neither waits for the other to read first."""
+    connected.open()
+    code = f"""
+import pathlib, time
+here = pathlib.Path({str(tmp_path)!r})
+(here / 'begun').touch()
+while not (here / 'away').exists(): time.sleep(0.01)
+display({{'text/plain': 'x' * 50_000_000}}, raw=True)
+(here / 'shown').touch()"""
+    show = connected.execute(code)
+    assert wait_until((tmp_path / "begun").exists, PATIENCE)
+    proxy.refuse()
+    proxy.cut()
+    assert wait_until(lambda: not connected.client.connected, PATIENCE)
+    (tmp_path / "away").touch()
+    assert wait_until((tmp_path / "shown").exists, PATIENCE)
+    long = connected.execute(LONG)
+    proxy.refuse(False)
+    assert show.result(PATIENCE).status == 0
+    assert long.result(PATIENCE).status == 0
+
+
+@pytest.mark.parametrize("how", ["close", "give up"])
+def test_it_ends_in_the_moment_of_its_return(server: Server, how: str) -> None:
+    """C7, P10: nothing is left of it on either side."""
+    with Proxy(server.port) as proxy:
+        connected = Connected(proxy)
+        seen: queue.Queue[Event] = queue.Queue()
+        call = connected.run("echo begun; exec sleep 4567", seen.put)
+        seen.get(timeout=PATIENCE)
+        gate = proxy.to_client = Gate()
+        proxy.cut()
+        assert gate.reached.wait(PATIENCE)
+        if how == "close":
+            closing = threading.Thread(target=connected.client.close)
+            closing.start()
+            assert wait_until(connected.client._line._ending.is_set, PATIENCE)
+        else:
+            assert connected.client.give_up("you gave up")
+        gate.open()
+        with pytest.raises(ConnectionLost, match="closed" if how == "close" else "you gave up"):
+            call.result(PATIENCE)
+        if how == "close":
+            closing.join(PATIENCE)
+            assert wait_until(lambda: not server.processes("sleep 4567"), PATIENCE)
+        assert wait_until(
+            lambda: not any(thread.is_alive() for thread in connected.client._line._threads),
+            PATIENCE,
+        )
+        connected.client.close()
+
+
+def test_ctrl_c_in_the_middle_of_a_line(proxy: Proxy, connected: Connected) -> None:
+    """C3: what is sent next isn't taken for the rest of it."""
+    connected.open()
+    gate = proxy.to_server = Gate()
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        assert wait_until(lambda: sending(connected), PATIENCE)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        connected.execute(LONG)
+    thread.join()
+    proxy.to_server = Fate
+    gate.open()
+    assert isinstance(ask(connected, Status(connected.client.new_id())), dict)
+    assert connected.execute("pass").result(PATIENCE).status == 0
+
+
+def test_a_slow_way_is_no_silence(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C2: a long request takes longer than a server may be silent."""
+    monkeypatch.setattr(lifeline, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(lifeline, "ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr(lifeline, "KEEP_SECONDS", 0.05)
+    proxy.hold_little()
+    watched = Connected(proxy)
+    try:
+        watched.open()
+
+        def slow(data: bytes) -> Fate:
+            time.sleep(len(data) / 3_000_000)  # that is the test
+            return Fate(data)
+
+        proxy.to_server = slow
+        assert watched.execute(LONG).result(PATIENCE).status == 0
+        assert proxy.connections == 1
+    finally:
+        watched.client.close()

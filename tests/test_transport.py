@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -173,6 +174,20 @@ def test_something_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         peer.listening(lambda _: None) as port,
         pytest.raises(NotAServer, match="said nothing"),
     ):
+        connect(port, ours=False)
+
+
+def test_something_that_never_comes_to_the_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P3: a byte now and then makes nobody wait for longer."""
+    monkeypatch.setattr(transport, "HELLO_SECONDS", 0.2)
+
+    def serve(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b" ")
+                time.sleep(0.01)  # slowly, but never for long enough to be silent
+
+    with peer.listening(serve) as port, pytest.raises(NotAServer, match="no hello"):
         connect(port, ours=False)
 
 
