@@ -5,6 +5,7 @@ What the project's own client makes of it is in test_lifeline.py.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,22 @@ def test_one_that_left_first_makes_room(tmp_path: Path) -> None:
             assert not client.resumed["new"]
         with Returning(server.port, "c0") as client:
             assert client.resumed["new"]
+
+
+def test_nothing_is_done_for_one_that_has_left(server: Server, tmp_path: Path) -> None:
+    """P10: what it sends behind its leave would have nobody who ends it."""
+    with Returning(server.port, "gone") as client:
+        lines = [
+            {"type": "leave", "id": "1"},
+            {"type": "run", "id": "2", "command": f"touch {tmp_path}/seen; exec sleep 5432"},
+            {"type": "open_session", "id": "3", "session": "of nobody"},
+        ]
+        client.sock.sendall("".join(json.dumps(line) + "\n" for line in lines).encode())
+        assert client.receive()["id"] == "1"
+        assert client.is_closed()
+    with server.connect() as other:
+        sessions = other.ask("status").result["sessions"]
+        assert "of nobody" not in [session["name"] for session in sessions]
+        assert other.run("true").status == 0
+    assert not (tmp_path / "seen").exists()
+    assert not server.processes("sleep 5432")

@@ -83,6 +83,8 @@ class Client:
 
     def take(self, item: Union[FromClient, Event]) -> None:
         """Serve a request, or send the answer to a line that wasn't one."""
+        if self._gone:
+            return  # it has left, and nobody would end what it asks for now
         if isinstance(item, Ack):
             self.out.acknowledge(item.received)
             return
