@@ -76,7 +76,7 @@ class Settings(Configurable):
     )
     network = Unicode(
         "bridge",
-        help="The container's network: bridge, or the name of a network of the engine's.",
+        help="The container's network: bridge, none, or the name of a network of the engine's.",
     ).tag(config=True)
     user = Unicode(
         "", help="The container's user, UID or UID:GID. Empty: the caller, and never root."
@@ -243,7 +243,7 @@ class Settings(Configurable):
                 "it would not keep the code apart from the network of others"
                 if value
                 else "a network needs a name",
-                "use bridge or the name of a network of yours (docker network ls)",
+                "use bridge, none, or the name of a network of yours (docker network ls)",
             )
         return value
 

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 from .errors import ConnectionLost, NotAServer, ServerNotTrusted, SettingError
-from .transport import RECEIVE_BYTES, TcpStream
+from .transport import RECEIVE_BYTES, SocketStream
 
 SYSTEM = "system"
 """Trust the authorities that this machine trusts."""
@@ -67,10 +67,10 @@ class Trust:
             )
 
 
-class TlsStream(TcpStream):
+class TlsStream(SocketStream):
     """A stream over TLS."""
 
-    def __init__(self, stream: TcpStream, trust: Trust, host: str) -> None:
+    def __init__(self, stream: SocketStream, trust: Trust, host: str) -> None:
         """Hold the handshake. Raises ServerNotTrusted, NotAServer, ConnectionLost."""
         super().__init__(stream.socket, stream.peer)
         self._encrypted, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -66,18 +66,14 @@ class Stream(Protocol):
         """End both directions, and a `receive` that waits in another thread."""
 
 
-class TcpStream:
-    """A stream over TCP."""
+class SocketStream:
+    """A stream over a socket of any kind."""
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.peer = peer
         self.progress_at = 0.0
         """When a part of a long line was sent last."""
         self.socket = sock
-        # Requests are small and each is waited for: no batching by the kernel.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A machine that vanished without a word is noticed in the end.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def send(self, data: bytes) -> None:
         """Send all of it. Raises ConnectionLost."""
@@ -137,11 +133,22 @@ class TcpStream:
         return ConnectionLost(f"the connection to the server at {self.peer} was lost", _words(exc))
 
 
+class TcpStream(SocketStream):
+    """A stream over TCP."""
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        super().__init__(sock, peer)
+        # Requests are small and each is waited for: no batching by the kernel.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A machine that vanished without a word is noticed in the end.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
 @dataclass(frozen=True)
 class Link:
     """A stream on which the handshake is done; ``early`` is what came right behind it."""
 
-    stream: TcpStream
+    stream: SocketStream
     protocol: ClientSide
     early: list[Event]
 
@@ -209,8 +216,12 @@ def attempt(endpoint: Endpoint, resume: Resume) -> Link:
 
 
 def _attempt(endpoint: Endpoint, where: str, seconds: float, resume: Resume | None) -> Link:
+    stream: SocketStream
     try:
-        stream = _dial(endpoint.host, endpoint.port, max(0.05, seconds))
+        if endpoint.dial is not None:
+            stream = endpoint.dial(max(0.05, seconds))
+        else:
+            stream = _dial(endpoint.host, endpoint.port, max(0.05, seconds))
     except ServerNotThere:
         raise
     except OSError as exc:
@@ -238,7 +249,7 @@ def _dial(host: str, port: int, seconds: float) -> TcpStream:
         raise _not_there(where, f"there is no host {host!r} ({_words(exc)})") from exc
 
 
-def _shake_hands(stream: TcpStream, protocol: ClientSide, until: float) -> Link:
+def _shake_hands(stream: SocketStream, protocol: ClientSide, until: float) -> Link:
     early: list[Event] = []
     heard = False
     try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..config import Settings
 from ..deadline import Deadline
+
+if TYPE_CHECKING:
+    from ..transport import SocketStream
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,10 @@ class Endpoint:
     """Whether it was started for this kernel: then it will answer, if it doesn't yet."""
     tls: str = ""
     """Whom to trust, where the server speaks TLS; see the setting of this name."""
+
+    dial: Callable[[float], SocketStream] | None = field(default=None, repr=False, compare=False)
+    """Connects, within so many seconds, where there is no port to connect to; `host` and `port`
+    are for people then. Raises ServerNotThere, OSError."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

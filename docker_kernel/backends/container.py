@@ -18,18 +18,19 @@ from ..errors import (
     EngineRefused,
 )
 from . import Endpoint, Progress, workspace
-from .creation import Plan, creation, own_workplace, published
+from .creation import NO_NETWORK, RELAY, SERVER_PORT, Plan, creation, own_workplace, published
 from .docker import Engine
 from .images import ensure_image, image_environment, image_name
 from .labels import unique_name
 from .logtail import MAX_LINES, LogTail
 from .owners import mark_taken, unmark_taken
 from .probing import probe
-from .refusals import ended_early, no_network_yet, remedies
+from .refusals import ended_early, remedies
 from .stoppable import STOP_SECONDS, Stoppable
 from .sweeping import Sweeper
 from .throwaway import remove_container, remove_left
 from .trouble import trouble_of
+from .tunnel import dialer
 from .volumes import ensure_volumes
 from .workspace import WORKPLACE
 
@@ -131,8 +132,6 @@ class DockerBackend(Stoppable):
             return self._open(deadline, show)
 
     def _open(self, deadline: Deadline, progress: Progress) -> Endpoint:
-        if self._settings.network == "none":
-            raise no_network_yet()
         engine = self._engine = Engine(os.environ, deadline)
         remove_left(engine)
         if self._handover is not None:
@@ -192,8 +191,7 @@ class DockerBackend(Stoppable):
             raise
         if not found["State"]["Running"]:
             return None
-        port = published(found["NetworkSettings"]["Ports"])
-        running.endpoint = Endpoint("127.0.0.1", port, running.secret)
+        running.endpoint = _endpoint(running.name, running.secret, found)
         self._check_stopping()
         return running.endpoint
 
@@ -218,8 +216,7 @@ class DockerBackend(Stoppable):
             if mount["Destination"] == WORKPLACE:
                 self._folder = Path(mount["Source"])
         mark_taken(name)
-        port = published(found["NetworkSettings"]["Ports"])
-        endpoint = Endpoint("127.0.0.1", port, secret.encode())
+        endpoint = _endpoint(name, secret.encode(), found)
         self._running = _Running(
             name, secret.encode(), LogTail(_quietly(logs)), logs.close, endpoint
         )
@@ -273,6 +270,15 @@ class DockerBackend(Stoppable):
 
 
 # -- parts
+
+
+def _endpoint(name: str, secret: bytes, found: Mapping[str, Any]) -> Endpoint:
+    """How to reach the server in a container that the engine describes so. Raises StartError."""
+    if found["HostConfig"]["NetworkMode"] == NO_NETWORK:
+        python, *_ = found["Config"]["Entrypoint"]
+        dial = dialer(os.environ, name, python, RELAY, SERVER_PORT)
+        return Endpoint(name, SERVER_PORT, secret, dial=dial)
+    return Endpoint("127.0.0.1", published(found["NetworkSettings"]["Ports"]), secret)
 
 
 def _last_events(engine: Engine, name: str) -> tuple[int | None, bool]:

@@ -19,6 +19,10 @@ from .probing import ImagePython
 from .workspace import WORKPLACE, User
 
 SERVER_PORT = 8000
+NO_NETWORK = "none"
+"""The engine's name for a container with nothing but its own loopback."""
+
+RELAY = f"{runtime.TARGET}/docker_kernel_server/relay.py"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The engine's, for an image that has none."""
 HOME = "/tmp/home"  # noqa: S108 - in the container, which is ours alone
@@ -49,19 +53,21 @@ def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, A
         marks[f"{PREFIX}workspace"] = str(plan.folder)
     return {
         "name": name,
-        "command": _server_arguments(plan.python, settings.lease),
+        "command": _server_arguments(plan.python, settings),
         "entrypoint": [plan.python.executable],
         "user": str(plan.user),
         "working_dir": WORKPLACE,
         "environment": {**_environment(plan), **settings.env},
         "labels": marks,
-        "ports": [SERVER_PORT],
+        "ports": [] if settings.network == NO_NETWORK else [SERVER_PORT],
         "stdin_open": True,
         "host_config": {
             **api.create_host_config(
                 network_mode=settings.network,
                 # Loopback alone; the engine picks a free port.
-                port_bindings={SERVER_PORT: ("127.0.0.1",)},
+                port_bindings={}
+                if settings.network == NO_NETWORK
+                else {SERVER_PORT: ("127.0.0.1",)},
                 mounts=mounts,
                 auto_remove=True,
                 init=True,
@@ -76,14 +82,17 @@ def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, A
     }
 
 
-def _server_arguments(python: ImagePython, lease: float) -> list[str]:
+def _server_arguments(python: ImagePython, settings: Settings) -> list[str]:
     """The server's command line after the name of the Python; -I -S: nothing of the image's."""
+    inside = settings.network == NO_NETWORK
     return [
         *("-I", "-S", f"{runtime.TARGET}/{runtime.ENTRY}"),
         *("--workplace", WORKPLACE),
-        *("--host", "0.0.0.0", "--port", str(SERVER_PORT)),  # noqa: S104 - the container's own
+        # All addresses of the container's own, or loopback, which it has without a network, too.
+        *("--host", "127.0.0.1" if inside else "0.0.0.0"),  # noqa: S104
+        *("--port", str(SERVER_PORT)),
         "--secret-from-stdin",
-        *("--lease", f"{lease:g}"),
+        *("--lease", f"{settings.lease:g}"),
         *("--python", python.executable),
         *("--lent", f"{runtime.TARGET}/{runtime.PACKAGES_FOLDER}"),
     ]

@@ -24,9 +24,12 @@ from .logtail import MAX_LINES, LogTail
 from .probing import ImagePython, find_python
 from .refusals import ended_early
 from .trouble import trouble_of
+from .tunnel import dialer
 
 LOOK_SECONDS = 2.0
 """How long a look at the container may take when its server is gone."""
+
+LOOPBACK = "127.0.0.1"
 
 COMPLETE = ".complete"
 """The filling program's mark of a folder that is complete."""
@@ -97,7 +100,7 @@ class JoinedBackend:
 
     def _start(self, engine: Engine, deadline: Deadline, progress: Progress) -> Endpoint:
         found = _inspect(engine, self._name, deadline)
-        address = _address(found, self._name)
+        address = _address(found)
 
         def run(program: str, arguments: list[str]) -> tuple[int, str]:
             return _run(engine, self._name, [program, *arguments], deadline)
@@ -122,7 +125,12 @@ class JoinedBackend:
             listening = tail.wait_listening(deadline)
         if listening is None:
             raise ended_early(self._name, tail.last())
-        return Endpoint(address, listening[1], secret)
+        port = listening[1]
+        if address == LOOPBACK and not _shares_our_network(found):
+            relay = f"{folder}/docker_kernel_server/relay.py"
+            dial = dialer(os.environ, self._name, python.executable, relay, port)
+            return Endpoint(self._name, port, secret, dial=dial)
+        return Endpoint(address, port, secret)
 
     def _bring(
         self,
@@ -186,18 +194,17 @@ def _inspect(engine: Engine, name: str, deadline: Deadline) -> dict[str, Any]:
     return found
 
 
-def _address(found: dict[str, Any], name: str) -> str:
-    """Where the container can be reached from this machine. Raises StartError."""
-    if found["HostConfig"]["NetworkMode"] == "host":
-        return "127.0.0.1"
+def _address(found: dict[str, Any]) -> str:
+    """Where the server listens in the container: loopback, where it has no other address."""
     for network in found["NetworkSettings"]["Networks"].values():
         if network.get("IPAddress"):
             return str(network["IPAddress"])
-    raise StartError(
-        f"the container {name} has no network",
-        "the kernel talks to it over TCP",
-        f"connect it to one: docker network connect bridge {name}",
-    )
+    return LOOPBACK
+
+
+def _shares_our_network(found: dict[str, Any]) -> bool:
+    """Whether the container's loopback is this machine's own."""
+    return bool(found["HostConfig"]["NetworkMode"] == "host")
 
 
 def _run(engine: Engine, name: str, command: list[str], deadline: Deadline) -> tuple[int, str]:

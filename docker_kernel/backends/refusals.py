@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..config import Settings
-from ..errors import EngineError, EngineRefused, StartError
+from ..errors import EngineRefused, StartError
 
 
 @contextmanager
@@ -44,13 +44,4 @@ def ended_early(image: str, why: str) -> StartError:
         f"the server in a container of {image} ended right after its start",
         why,
         "if memory is the cause, raise DOCKER_KERNEL_MEMORY; else try another image",
-    )
-
-
-def no_network_yet() -> EngineError:
-    """The setting network is none."""
-    return EngineError(
-        "a container without any network can't be reached yet",
-        "the kernel talks to it through a published port",
-        "choose another: DOCKER_KERNEL_NETWORK=bridge, or one of yours (docker network ls)",
     )

@@ -11,10 +11,10 @@ import pytest
 from docker.models.containers import Container
 
 from docker_kernel.config import Settings
-from docker_kernel.errors import ImageHasNoPython, ServerNotThere, StartError
+from docker_kernel.errors import ImageHasNoPython, ServerNotThere
 from docker_kernel.sandbox import Sandbox
 from docker_kernel_server import messages as wire
-from kernels import Kernel, OrdinaryKernel
+from kernels import PATIENCE, Kernel, OrdinaryKernel
 from system import wait_until
 
 
@@ -84,7 +84,7 @@ def start(name: str) -> None:
 
 
 def test_what_cannot_be_joined(
-    theirs: Container, nopython_image: str, image: str, docker_client: docker.DockerClient
+    theirs: Container, nopython_image: str, docker_client: docker.DockerClient
 ) -> None:
     with pytest.raises(ServerNotThere, match="docker ps --all"):
         start("no-such-container")
@@ -96,12 +96,22 @@ def test_what_cannot_be_joined(
     with pytest.raises(ServerNotThere, match="docker start"):
         start(str(theirs.name))
     without_python = docker_client.containers.run(nopython_image, ["sleep", "600"], detach=True)
-    alone = docker_client.containers.run(image, ["sleep", "600"], detach=True, network_mode="none")
     try:
         with pytest.raises(ImageHasNoPython, match="no Python was found in the container"):
             start(str(without_python.name))
-        with pytest.raises(StartError, match="docker network connect"):
-            start(str(alone.name))
     finally:
         without_python.remove(force=True)
+
+
+def test_a_container_without_a_network(image: str, docker_client: docker.DockerClient) -> None:
+    """E3: through the engine."""
+    alone = docker_client.containers.run(image, ["sleep", "600"], detach=True, network_mode="none")
+    sandbox = Sandbox(Settings(container=alone.name))
+    try:
+        client = sandbox.client()
+        client.ask(wire.OpenSession(client.new_id(), "main"), PATIENCE)
+        call = client.request(wire.Execute(client.new_id(), "main", "1 / 0"))
+        assert call.result(PATIENCE).reason == "error"
+    finally:
+        sandbox.stop()
         alone.remove(force=True)
