@@ -453,12 +453,11 @@ def next_cell(cell: Cell) -> str:
 
 def plain(text: str) -> str:
     """Without names, ports and log lines."""
-    text = text.replace("\nTo mend it", ". To mend it")
     text = re.sub(r"docker-kernel-[0-9a-f]{8}", "docker-kernel-NAME", text)
     text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
     text = re.sub(r"; its last lines were: [^\n]*", "", text)
     text = re.sub(r"docker-kernel-test/[\w.:-]+", "IMAGE", text)
-    return " ".join(text.split())
+    return " ".join(text.replace("\nTo mend it", ". To mend it").split())
 
 
 def left(scene: Scene, processes: list[psutil.Process], struck: float) -> tuple[str, float]:

@@ -35,7 +35,7 @@ from deaths import (
     Scene,
 )
 from docker_kernel import __version__
-from dockerd import cannot_start, connect
+from dockerd import ThrowAway, cannot_start, connect
 from engine import using
 from images import image
 from kernels import Kernel
@@ -61,7 +61,19 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def die_all(client: docker.DockerClient, name: str) -> Iterator[Row]:
+@contextlib.contextmanager
+def quiet_engine() -> Iterator[tuple[str, ThrowAway | None]]:
+    """Where an engine is: one for this alone where that can be, so that it can be restarted, and
+    nobody else sweeps on it meanwhile. Raises CannotError."""
+    if cannot_start() is None:
+        with deaths.own_engine() as own:
+            yield own.host, own
+    else:
+        with using() as found:
+            yield found.host, None
+
+
+def die_all(client: docker.DockerClient, name: str, engine: ThrowAway | None) -> Iterator[Row]:
     """Each death, one after another."""
     argument = f"--image={name}"
     with folder() as place, Kernel(argument, folder=place) as kernel:
@@ -83,19 +95,13 @@ def die_all(client: docker.DockerClient, name: str) -> Iterator[Row]:
     for moment in MOMENTS:
         with folder() as place:
             yield JUPYTER, moment, deaths.kill_jupyter(Scene(client, place), moment, argument)
-    if cannot_start() is None:
-        yield from restart_engines()
-
-
-def restart_engines() -> Iterator[Row]:
-    """A restart of an engine that is there for this alone."""
-    with deaths.own_engine() as engine, contextlib.closing(connect(engine.host)) as client:
-        there = {"DOCKER_HOST": engine.host}
-        name = image("base", client)
-        with folder() as place, Kernel(f"--image={name}", folder=place, env=there) as kernel:
-            scene = Scene(client, place)
-            for moment in LATER:
-                yield ENGINE, moment, deaths.restart_engine(kernel, scene, engine, moment)
+    if engine is None:
+        say("reliability: the engine is not restarted, for that needs root on Linux")
+        return
+    with folder() as place, Kernel(argument, folder=place) as kernel:
+        scene = Scene(client, place)
+        for moment in LATER:
+            yield ENGINE, moment, deaths.restart_engine(kernel, scene, engine, moment)
 
 
 def table(rows: list[Row]) -> str:
@@ -163,10 +169,12 @@ def count(client: docker.DockerClient, name: str) -> str:
     return "\n".join(lines)
 
 
-def measure(client: docker.DockerClient, name: str) -> tuple[str, list[str]]:
+def measure(
+    client: docker.DockerClient, name: str, engine: ThrowAway | None
+) -> tuple[str, list[str]]:
     """The text between the marks of the page, and what is not as it should be."""
     rows, wrong = [], []
-    for row in die_all(client, name):
+    for row in die_all(client, name, engine):
         rows.append(row)
         wrong += deaths.complaints(*row)
         say(f"reliability: {row[0]}, {row[1]}: {row[2]}")
@@ -191,9 +199,9 @@ def main() -> int:
     """The script; returns its exit code."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with using() as engine, contextlib.closing(connect(engine.host)) as client:
-            os.environ["DOCKER_HOST"] = engine.host
-            text, wrong = measure(client, image("base", client))
+        with quiet_engine() as (host, engine), contextlib.closing(connect(host)) as client:
+            os.environ["DOCKER_HOST"] = host
+            text, wrong = measure(client, image("base", client), engine)
     except CannotError as exc:
         say(f"reliability: {exc}")
         return 1
