@@ -153,6 +153,7 @@ class Lifeline:
             for name, work in (("reader", self._run), ("keeper", self._keep))
         ]
         self._resender: threading.Thread | None = None
+        self._pauses, self._back_with = _pauses(), 0
 
     def start(self) -> None:
         """Begin to read."""
@@ -192,7 +193,8 @@ class Lifeline:
         with self._in_turn() as turn:
             if turn:
                 self._try_to_send(encode(Leave(LEAVE)))
-        self._link.stream.close()
+        # The reading thread closes it: while others use it, its number mustn't become another's.
+        self._link.stream.shut()
         self._to_acknowledge.set()
         for thread in self._threads:
             if thread is not threading.current_thread():
@@ -268,7 +270,7 @@ class Lifeline:
         """Connect again, and go on. Returns the end, where there is no hope."""
         self._hang_up()
         absence = _Absence(lost, self._patience)
-        for pause in _pauses():
+        for pause in self._pauses:
             self._hurry.wait(pause)
             self._hurry.clear()
             if self._ending.is_set():
@@ -298,6 +300,9 @@ class Lifeline:
             self.away = True
         self._link.stream.close()
         self._silent = False
+        # A connection over which nothing came is none yet: the pauses go on growing.
+        if self._received > self._back_with:
+            self._pauses, self._back_with = _pauses(), self._received
 
     def _tries_on(self, absence: _Absence, exc: ServerError) -> bool:
         """After a try that failed: tell the person why, where that is news. False: it's enough."""
@@ -313,10 +318,15 @@ class Lifeline:
         """Use this connection. Returns the end, where that is of no use."""
         resumed = link.protocol.resumed
         received, following = resumed.get("received"), resumed.get("next")
-        if resumed.get("new") or not isinstance(received, int) or not isinstance(following, int):
+        if (
+            resumed.get("new")
+            or not (isinstance(received, int) and isinstance(following, int))
+            or not (0 <= received <= self._sent and following > self._received)
+        ):
             link.stream.close()
             return ConnectionLost(lost.what, "the server there has begun anew", ANEW)
         self._link, self._received = link, following - 1
+        self._back_with = self._received
         # Looked at behind that: whoever sets it later finds this link, and ends it.
         if self._ending.is_set():
             if not self._given_up:

@@ -265,8 +265,8 @@ def _shake_hands(stream: SocketStream, protocol: ClientSide, until: float) -> Li
             stream.send(protocol.to_send())
     except ConnectionLost as exc:
         if isinstance(exc.__cause__, TimeoutError):
-            said = "no hello" if heard else "nothing"
-            why = f"it takes connections, and said {said} for {HELLO_SECONDS:g} s"
+            what = "did not do its part of the handshake in" if heard else "said nothing for"
+            why = f"it takes connections, and {what} {HELLO_SECONDS:g} s"
             raise _NotYet(_not_a_server(stream.peer, why)) from exc
     except wire_errors.ProtocolError as exc:
         raise _from_wire(stream.peer, exc) from exc

@@ -37,10 +37,11 @@ class Pair:
     client: socket.socket
     server: socket.socket
     open: bool = True
+    pumps: int = 2
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def cut(self, *, reset: bool = False) -> None:
-        """End both sides, politely or with a reset."""
+        """End both sides, politely or with a reset. They are closed with `leave`."""
         with self.lock:
             if not self.open:
                 return
@@ -52,7 +53,15 @@ class Pair:
             # A thread that reads doesn't notice a close; it does notice a shutdown.
             with contextlib.suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
-            side.close()
+
+    def leave(self) -> None:
+        """A thread uses it no more. The last one closes it: else its number could be another
+        connection's, and get what was meant for this one."""
+        with self.lock:
+            self.pumps -= 1
+            if not self.pumps:
+                self.client.close()
+                self.server.close()
 
 
 class Proxy:
@@ -146,13 +155,14 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(PIECE_BYTES):
                 self._flowing.wait()
-                if self._ended:
+                if self._ended or not pair.open:
                     break
                 fate = fault(data)
                 target.sendall(fate.passes)
                 if fate.cut:
                     pair.cut(reset=fate.reset)
         pair.cut()
+        pair.leave()
 
 
 def cutting(points: list[int], chance: random.Random) -> Fault:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import queue
 import random
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import peer
 from docker_kernel import lifeline
 from docker_kernel.backends import Endpoint
 from docker_kernel.client import Call, Client, OnEvent
@@ -25,17 +27,21 @@ from docker_kernel_server.messages import (
     Chunk,
     Event,
     Execute,
+    Final,
     InputReply,
     InputRequest,
     Interrupt,
     OpenSession,
     Request,
+    Resume,
     Run,
     Status,
+    encode,
 )
+from docker_kernel_server.protocol import ServerSide
 from proxy import Fate, Proxy, cutting
 from system import wait_until
-from wire import PATIENCE, Server
+from wire import PATIENCE, Json, Server
 
 
 @pytest.fixture
@@ -492,3 +498,61 @@ def test_a_slow_way_is_no_silence(proxy: Proxy, monkeypatch: pytest.MonkeyPatch)
         assert proxy.connections == 1
     finally:
         watched.client.close()
+
+
+def hostile(answers: list[Json], requests: queue.Queue[Request]) -> Callable[..., None]:
+    """Serves a server that answers each `resume` with the next of these, and hangs up on others."""
+    left = iter(answers)
+
+    def serve(connection: socket.socket) -> None:
+        side = ServerSide()
+        while data := connection.recv(65536):
+            for item in side.receive(data):
+                if isinstance(item, Resume):
+                    connection.sendall(encode(Final(item.id, 0, result=next(left, answers[-1]))))
+                elif isinstance(item, Event):
+                    connection.sendall(encode(item))
+                elif isinstance(item, Request):
+                    requests.put(item)
+                    peer.hang_up(connection)
+                    return
+
+    return serve
+
+
+FIRST: Json = {"new": True, "received": 0, "next": 1}
+
+
+@pytest.mark.parametrize(
+    ("received", "following"), [(10**40, 1), (-1, 1), (0, 0), (0, -7), ("0", 1), (0, None)]
+)
+def test_numbers_that_make_no_sense(received: Any, following: Any) -> None:
+    """P3: the request ends, and nothing is sent again."""
+    answer = {"new": False, "received": received, "next": following}
+    requests: queue.Queue[Request] = queue.Queue()
+    with peer.listening(hostile([FIRST, answer], requests)) as port:
+        client = Client(Endpoint("127.0.0.1", port, None), Deadline(10))
+        with pytest.raises(ConnectionLost, match="begun anew"):
+            client.request(Status(client.new_id())).result(PATIENCE)
+        client.close()
+    assert requests.qsize() == 1
+
+
+def test_a_server_that_takes_it_back_and_hangs_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P3: the pauses between the tries grow all the same."""
+    pauses: list[float] = []
+
+    def shorter() -> Iterator[float]:
+        for number in range(1000):
+            pauses.append(number)
+            yield 0.001
+
+    monkeypatch.setattr(lifeline, "_pauses", shorter)
+    requests: queue.Queue[Request] = queue.Queue()
+    with peer.listening(hostile([FIRST, {**FIRST, "new": False}], requests)) as port:
+        client = Client(Endpoint("127.0.0.1", port, None), Deadline(10))
+        client.request(Status(client.new_id()))
+        for _ in range(5):
+            requests.get(timeout=PATIENCE)
+        client.close()
+    assert pauses[:4] == [0, 1, 2, 3]
