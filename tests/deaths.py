@@ -42,12 +42,12 @@ CODE = {
     STREAMING: "while True: print('x' * 1000)",
 }
 MOMENTS = (STARTING, IDLE, IN_A_CELL, IN_INPUT, STREAMING)
-LINES = 30_000
+LINES = 3000
 ENDING = {
     IDLE: "print('done')",
     IN_A_CELL: "import time\nprint('running')\ntime.sleep(1)\nprint('done')",
     IN_INPUT: "print(input('? '))",
-    STREAMING: f"for n in range({LINES}): print(n)",
+    STREAMING: f"import time\nfor n in range({LINES}): print(n); time.sleep(0.001)",
 }
 """The same for what goes on in the end, and what it has printed then."""
 PRINTED = {
