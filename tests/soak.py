@@ -351,7 +351,8 @@ def run_for(work: Soak, seconds: float) -> int:
         steps += 1
         if time.monotonic() - told > 60:
             told = time.monotonic()
-            say(f"soak: {steps} done, {end - told:.0f} s to go")
+            memory = ", ".join(f"{mib(size)}" for size in work.count().memory.values())
+            say(f"soak: {steps} done, {end - told:.0f} s to go; memory in MiB: {memory}")
     return steps
 
 
