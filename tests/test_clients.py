@@ -168,3 +168,17 @@ def test_nothing_is_done_for_one_that_has_left(server: Server, tmp_path: Path) -
         assert other.run("true").status == 0
     assert not (tmp_path / "seen").exists()
     assert not server.processes("sleep 5432")
+
+
+def test_a_client_that_hangs_up_leaves_the_log_quiet(tmp_path: Path) -> None:
+    """A container's log is for what a person should know."""
+    with Server(tmp_path) as server, server.connect() as other:
+        for _ in range(5):
+            with Returning(server.port, "rude") as client:
+                client.begin("run", command="yes | head -c 2000000; sleep 60")
+                for _ in range(20):
+                    client.begin("run", command="echo here; echo there >&2")
+                client.receive()
+                client.abort()
+        assert other.run("echo alive").text() == "alive\n"
+        assert server.log() == ""

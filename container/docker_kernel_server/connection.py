@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol, Wire):
 
     def send(self, line: bytes) -> None:
         """Send a line; after the end it goes nowhere."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(line)
             if self.congested and self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
                 self._transport.pause_reading()
