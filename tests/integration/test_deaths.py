@@ -37,7 +37,7 @@ from docker_kernel.errors import ConnectionLost
 from docker_kernel.sandbox import Sandbox
 from docker_kernel.session import Session
 from docker_kernel_server.messages import Chunk, Event, Execute
-from dockerd import connect
+from dockerd import cannot_start, connect
 from kernels import Kernel
 from system import wait_until
 
@@ -129,6 +129,7 @@ def test_jupyter_dies(
     assert complaints(JUPYTER, moment, outcome) == []
 
 
+@pytest.mark.skipif(cannot_start() is not None, reason="only root on Linux can start an engine")
 def test_the_engine_is_restarted(tmp_path: Path) -> None:
     """C5, E8: containers end with it; the same kernel works again when the engine does."""
     with (
