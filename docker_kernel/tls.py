@@ -102,7 +102,10 @@ class TlsStream(SocketStream):
         with self._sending:
             for start in range(0, len(view), PIECE_BYTES):
                 with self._lock:
-                    self._tls.write(view[start : start + PIECE_BYTES])
+                    try:
+                        self._tls.write(view[start : start + PIECE_BYTES])
+                    except ssl.SSLError as exc:  # the thread that reads has met it, too
+                        raise self._damaged(exc) from exc
                     out = self._to_send.read()
                 super().send(out)
 
@@ -120,9 +123,12 @@ class TlsStream(SocketStream):
         except ssl.SSLZeroReturnError:  # it has said goodbye
             return b""
         except ssl.SSLError as exc:
-            raise ConnectionLost(
-                f"the connection to the server at {self.peer} was damaged", str(exc.reason).lower()
-            ) from exc
+            raise self._damaged(exc) from exc
+
+    def _damaged(self, exc: ssl.SSLError) -> ConnectionLost:
+        return ConnectionLost(
+            f"the connection to the server at {self.peer} was damaged", str(exc.reason).lower()
+        )
 
     def _more(self) -> bool:
         data = super().receive()

@@ -23,7 +23,7 @@ from docker_kernel.errors import NotAServer, ServerNotTrusted, SettingError
 from docker_kernel.tls import Trust
 from docker_kernel_server.messages import Chunk, Event, OpenSession, Run
 from kernels import Kernel
-from proxy import Proxy, cutting
+from proxy import Fate, Proxy, cutting
 from wire import PATIENCE, SCRIPT, Server
 
 SECRET = "an example secret"
@@ -171,3 +171,26 @@ def test_a_server_with_certificates_of_no_use(arguments: list[str], tmp_path: Pa
     assert ended.returncode == 2
     assert "--tls-cert" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_bytes_that_are_damaged_cost_the_connection_alone(server: Server, files: Files) -> None:
+    """P12: both directions; who sends just then gets no error of TLS's."""
+    chance = random.Random(2)  # noqa: S311  (no secret)
+
+    def damaging(data: bytes) -> Fate:
+        if chance.random() < 0.1:
+            at = chance.randrange(len(data))
+            data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        return Fate(data)
+
+    with Proxy(server.port) as proxy:
+        client = Client(endpoint(proxy.port, files.fingerprint), Deadline(10))
+        proxy.to_client = proxy.to_server = damaging
+        calls = [
+            client.request(Run(client.new_id(), f"echo {number} {'#' * 5000}"))
+            for number in range(300)
+        ]
+        finals = [call.result(PATIENCE) for call in calls]
+        client.close()
+    assert {final.status for final in finals} == {0}
+    assert proxy.connections > 3
