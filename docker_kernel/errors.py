@@ -21,6 +21,7 @@ DockerKernelError
         NotAServer            something else listens there
             OlderServer       one that knows shell commands alone
         AuthenticationFailed  the two sides don't have the same secret
+        ServerNotTrusted      its certificate isn't one that was to be trusted
         VersionMismatch       the two sides speak different versions of the protocol
         ConnectionLost        it was there, and is gone
         RequestRefused        it answered a request with an error, in its own words

@@ -21,7 +21,7 @@ from docker_kernel_server.messages import Ack, Event, Final, Leave, Ping, Resume
 from .backends import Endpoint
 from .deadline import Deadline
 from .errors import AuthenticationFailed, ConnectionLost, ServerError, VersionMismatch
-from .transport import Link, attempt, connect
+from .transport import Link, attempt, connect, nobody_listens
 
 ACK_BYTES = 256 * 1024
 """After so much, what has come is acknowledged."""
@@ -38,6 +38,9 @@ of a server that was away don't come all at once."""
 
 QUIET_SECONDS = 2.0
 """Nothing is said of a connection that is back so soon."""
+
+REFUSED_SECONDS = 15.0
+"""Where the machine answers for so long that nobody listens, there is no server any more."""
 
 CLOSE_SECONDS = 2.0
 """How long `close` waits for the threads."""
@@ -77,12 +80,21 @@ class _Absence:
         self._patience = patience
         self._began = time.monotonic()
         self._until = self._began + patience
+        self._refused_since: float | None = None
         self.told: str | None = None
         """The trouble that was told, "" where none was known; None where nothing was told."""
 
     def over(self) -> bool:
         """Whether it has lasted for too long."""
-        return time.monotonic() > self._until
+        now, refused = time.monotonic(), self._refused_since
+        return now > self._until or (refused is not None and now - refused > REFUSED_SECONDS)
+
+    def tried(self, refused: bool) -> None:
+        """A try has failed; ``refused`` says whether nobody listened."""
+        if not refused:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = time.monotonic()
 
     def prolong(self) -> None:
         """What keeps the server from answering keeps it from forgetting too: be patient anew."""
@@ -104,7 +116,7 @@ class _Absence:
             return f"{what}: {known}. Nothing is lost; it goes on after that. Interrupt to give up."
         return (
             f"{what} ({why}). The code goes on, and nothing is lost; trying again for "
-            f"{self._patience:g} s. Interrupt to give up."
+            f"up to {self._patience:g} s. Interrupt to give up."
         )
 
 
@@ -308,6 +320,7 @@ class Lifeline:
         """After a try that failed: tell the person why, where that is news. False: it's enough."""
         known = self._listener.trouble()
         self.trouble = known or exc.why or exc.what
+        absence.tried(nobody_listens(exc))
         if known:
             absence.prolong()
         if news := absence.news(known, self.trouble):

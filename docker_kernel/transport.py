@@ -215,6 +215,12 @@ def attempt(endpoint: Endpoint, resume: Resume) -> Link:
         raise exc.error from exc
 
 
+def nobody_listens(exc: ServerError) -> bool:
+    """Whether `attempt` failed so because the machine is there, and no server."""
+    cause = exc.__cause__.__cause__ if exc.__cause__ is not None else None
+    return isinstance(cause, ConnectionRefusedError)
+
+
 def _attempt(endpoint: Endpoint, where: str, seconds: float, resume: Resume | None) -> Link:
     stream: SocketStream
     try:

@@ -129,7 +129,7 @@ def test_a_server_that_stops_says_so(tmp_path: Path) -> None:
 
         result = tools.run_shell_command("echo on; sleep 4321", stream_output=end)
         assert (result["success"], result["exit_code"]) == (False, -1)
-        assert "stops" in result["error"] or "not known" in result["error"]
+        assert "told to stop" in result["error"] or "not known" in result["error"]
 
 
 def test_a_server_that_comes_back(tmp_path: Path) -> None:

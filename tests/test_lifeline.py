@@ -5,6 +5,7 @@ What the journal does by itself is in test_journal.py.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import random
 import signal
@@ -505,6 +506,10 @@ def hostile(answers: list[Json], requests: queue.Queue[Request]) -> Callable[...
     left = iter(answers)
 
     def serve(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the client hangs up, too
+            speak(connection)
+
+    def speak(connection: socket.socket) -> None:
         side = ServerSide()
         while data := connection.recv(65536):
             for item in side.receive(data):
