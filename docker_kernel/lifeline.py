@@ -8,7 +8,6 @@ connection each says how many it has and gets the rest: nothing is lost, and not
 from __future__ import annotations
 
 import logging
-import random
 import secrets
 import threading
 import time
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 
 from docker_kernel_server.messages import Ack, Event, Final, Leave, Ping, Resume, encode
 
+from .absence import Absence, pauses
 from .backends import Endpoint
 from .deadline import Deadline
 from .errors import AuthenticationFailed, ConnectionLost, ServerError, VersionMismatch
@@ -31,16 +31,6 @@ KEEP_SECONDS = 5.0
 
 SILENT_SECONDS, ANSWER_SECONDS = 20.0, 10.0
 """After so long a silence the server is asked whether it's there, and has so long to answer."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
-"""Seconds between two tries to come back. Each is a random part of its length, so that the clients
-of a server that was away don't come all at once."""
-
-QUIET_SECONDS = 2.0
-"""Nothing is said of a connection that is back so soon."""
-
-REFUSED_SECONDS = 15.0
-"""Where the machine answers for so long that nobody listens, there is no server any more."""
 
 CLOSE_SECONDS = 2.0
 """How long `close` waits for the threads."""
@@ -70,54 +60,6 @@ class Listener:
     on_notice: Callable[[str], None] = lambda _text: None
     why_lost: Callable[[], str] = lambda: ""
     trouble: Callable[[], str] = lambda: ""
-
-
-class _Absence:
-    """How long the connection has been away, and what the person was told of it."""
-
-    def __init__(self, lost: ConnectionLost, patience: float) -> None:
-        self._lost = lost
-        self._patience = patience
-        self._began = time.monotonic()
-        self._until = self._began + patience
-        self._refused_since: float | None = None
-        self.told: str | None = None
-        """The trouble that was told, "" where none was known; None where nothing was told."""
-
-    def over(self) -> bool:
-        """Whether it has lasted for too long."""
-        now, refused = time.monotonic(), self._refused_since
-        return now > self._until or (refused is not None and now - refused > REFUSED_SECONDS)
-
-    def tried(self, refused: bool) -> None:
-        """A try has failed; ``refused`` says whether nobody listened."""
-        if not refused:
-            self._refused_since = None
-        elif self._refused_since is None:
-            self._refused_since = time.monotonic()
-
-    def prolong(self) -> None:
-        """What keeps the server from answering keeps it from forgetting too: be patient anew."""
-        self._until = time.monotonic() + self._patience
-
-    def describe(self, why: str) -> str:
-        """Why it is away, and for how long."""
-        return f"{why}, for {time.monotonic() - self._began:.0f} s"
-
-    def news(self, known: str, why: str) -> str:
-        """What the person should be told now, "" for nothing new."""
-        if time.monotonic() - self._began < QUIET_SECONDS or known == self.told:
-            return ""
-        if self.told is not None and not known:
-            return ""
-        self.told = known
-        what = f"{self._lost.what[0].upper()}{self._lost.what[1:]}"
-        if known:
-            return f"{what}: {known}. Nothing is lost; it goes on after that. Interrupt to give up."
-        return (
-            f"{what} ({why}). The code goes on, and nothing is lost; trying again for "
-            f"up to {self._patience:g} s. Interrupt to give up."
-        )
 
 
 class Lifeline:
@@ -165,7 +107,7 @@ class Lifeline:
             for name, work in (("reader", self._run), ("keeper", self._keep))
         ]
         self._resender: threading.Thread | None = None
-        self._pauses, self._back_with = _pauses(), 0
+        self._pauses, self._back_with = pauses(), 0
 
     def start(self) -> None:
         """Begin to read."""
@@ -281,7 +223,7 @@ class Lifeline:
     def _come_back(self, lost: ConnectionLost) -> ConnectionLost | None:
         """Connect again, and go on. Returns the end, where there is no hope."""
         self._hang_up()
-        absence = _Absence(lost, self._patience)
+        absence = Absence(lost, self._patience)
         for pause in self._pauses:
             self._hurry.wait(pause)
             self._hurry.clear()
@@ -314,9 +256,9 @@ class Lifeline:
         self._silent = False
         # A connection over which nothing came is none yet: the pauses go on growing.
         if self._received > self._back_with:
-            self._pauses, self._back_with = _pauses(), self._received
+            self._pauses, self._back_with = pauses(), self._received
 
-    def _tries_on(self, absence: _Absence, exc: ServerError) -> bool:
+    def _tries_on(self, absence: Absence, exc: ServerError) -> bool:
         """After a try that failed: tell the person why, where that is news. False: it's enough."""
         known = self._listener.trouble()
         self.trouble = known or exc.why or exc.what
@@ -411,11 +353,3 @@ class Lifeline:
         finally:
             if turn:
                 self._sending.release()
-
-
-def _pauses() -> Iterator[float]:
-    """Seconds between the tries: a random part of a growing length."""
-    longest = FIRST_PAUSE
-    while True:
-        yield random.uniform(0, longest)  # noqa: S311  (no secret)
-        longest = min(longest * 2, LONGEST_PAUSE)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import peer
-from docker_kernel import lifeline
+from docker_kernel import absence, lifeline
 from docker_kernel.backends import Endpoint
 from docker_kernel.client import Call, Client, OnEvent
 from docker_kernel.deadline import Deadline
@@ -272,7 +272,7 @@ def test_a_known_trouble_is_told_and_waited_for(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E8: a paused container forgets nothing; so no patience ends before the person mends it."""
-    monkeypatch.setattr(lifeline, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(absence, "QUIET_SECONDS", 0.0)
     troubles = 0
 
     def trouble() -> str:
@@ -552,7 +552,7 @@ def test_a_server_that_takes_it_back_and_hangs_up(monkeypatch: pytest.MonkeyPatc
             pauses.append(number)
             yield 0.001
 
-    monkeypatch.setattr(lifeline, "_pauses", shorter)
+    monkeypatch.setattr(lifeline, "pauses", shorter)
     requests: queue.Queue[Request] = queue.Queue()
     with peer.listening(hostile([FIRST, {**FIRST, "new": False}], requests)) as port:
         client = Client(Endpoint("127.0.0.1", port, None), Deadline(10))
