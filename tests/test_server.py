@@ -689,6 +689,17 @@ def test_a_stop_leaves_no_process_behind(tmp_path: Path, how: signal.Signals) ->
         assert server.log() == ""
 
 
+def test_what_a_command_forks_while_the_server_stops_ends_too(tmp_path: Path) -> None:
+    """P10: what is ended is listed first, and may fork after that."""
+    storm = "trap '' TERM INT; echo on; for i in $(seq 400); do sleep 4321 & done; wait"
+    for _ in range(5):
+        with Server(tmp_path) as server, server.connect() as client:
+            run = client.begin("run", command=storm)
+            client.wait_for_text(run, "on")
+            assert server.stop() == 0
+            assert gone(server)
+
+
 def test_a_stop_waits_for_what_is_on_its_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int
 ) -> None:

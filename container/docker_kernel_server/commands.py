@@ -172,6 +172,10 @@ class Command:
                 with contextlib.suppress(OSError):
                     os.killpg(self._process.pid, each)
         else:
+            if number == signal.SIGKILL and self._process.pid in found:
+                # With what it forks in this moment: a list of processes may be old already.
+                with contextlib.suppress(OSError):
+                    os.killpg(self._process.pid, number)
             signal_all(found, number)
 
     def _final(self, code: int, seconds: float) -> Final:
