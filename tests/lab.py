@@ -21,7 +21,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from system import CannotError, is_root, wait_until
+from system import CannotError, end, is_root, wait_until
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -142,14 +142,8 @@ class LabServer:
         return f"http://127.0.0.1:{found[0]}"
 
     def __exit__(self, *exc: object) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            # It waits for ever for a thread that was at work when it was told to end.
-            self.process.kill()
-            self.process.wait()
+        # It may wait for ever for a thread that was at work when it was told to end.
+        end(self.process)
 
     def log(self) -> str:
         """What the server has said."""

@@ -207,15 +207,26 @@ def test_a_network_that_stalls_loses_nothing(proxy: Proxy, connected: Connected)
     assert len(text(events)) == 64 * 1_000_001
 
 
+@contextlib.contextmanager
+def watching(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, *, silent: float, answer: float
+) -> Iterator[Connected]:
+    """A client that asks after so many seconds of silence, and waits so long for the answer."""
+    monkeypatch.setattr(lifeline, "SILENT_SECONDS", silent)
+    monkeypatch.setattr(lifeline, "ANSWER_SECONDS", answer)
+    monkeypatch.setattr(lifeline, "KEEP_SECONDS", 0.05)
+    watched = Connected(proxy)
+    try:
+        yield watched
+    finally:
+        watched.client.close()
+
+
 def test_a_network_that_swallows_is_found_out(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that is dead without a word: the server is asked, and another one made."""
-    monkeypatch.setattr(lifeline, "SILENT_SECONDS", 0.2)
-    monkeypatch.setattr(lifeline, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(lifeline, "KEEP_SECONDS", 0.05)
-    watched = Connected(proxy)
-    try:
+    with watching(proxy, monkeypatch, silent=0.2, answer=0.2) as watched:
         watched.open()
         proxy.to_client = lambda _data: Fate(b"")
         events: list[Event] = []
@@ -225,24 +236,16 @@ def test_a_network_that_swallows_is_found_out(
         proxy.to_client = Fate
         assert call.result(PATIENCE).status == 0
         assert text(events) == "here\n"
-    finally:
-        watched.client.close()
 
 
 def test_a_silence_costs_nothing_where_the_server_lives(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C2: a cell may be silent for long."""
-    monkeypatch.setattr(lifeline, "SILENT_SECONDS", 0.05)
-    monkeypatch.setattr(lifeline, "ANSWER_SECONDS", 5.0)
-    monkeypatch.setattr(lifeline, "KEEP_SECONDS", 0.05)
-    watched = Connected(proxy)
-    try:
+    with watching(proxy, monkeypatch, silent=0.05, answer=5.0) as watched:
         watched.open()
         assert watched.execute("import time; time.sleep(1)").result(PATIENCE).status == 0
         assert proxy.connections == 1
-    finally:
-        watched.client.close()
 
 
 def test_waiting_can_be_given_up(proxy: Proxy, connected: Connected) -> None:
@@ -482,12 +485,8 @@ def test_ctrl_c_in_the_middle_of_a_line(proxy: Proxy, connected: Connected) -> N
 
 def test_a_slow_way_is_no_silence(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """C2: a long request takes longer than a server may be silent."""
-    monkeypatch.setattr(lifeline, "SILENT_SECONDS", 1.0)
-    monkeypatch.setattr(lifeline, "ANSWER_SECONDS", 3.0)
-    monkeypatch.setattr(lifeline, "KEEP_SECONDS", 0.05)
     proxy.hold_little()
-    watched = Connected(proxy)
-    try:
+    with watching(proxy, monkeypatch, silent=1.0, answer=3.0) as watched:
         watched.open()
 
         def slow(data: bytes) -> Fate:
@@ -497,8 +496,6 @@ def test_a_slow_way_is_no_silence(proxy: Proxy, monkeypatch: pytest.MonkeyPatch)
         proxy.to_server = slow
         assert watched.execute(LONG).result(PATIENCE).status == 0
         assert proxy.connections == 1
-    finally:
-        watched.client.close()
 
 
 def hostile(answers: list[Json], requests: queue.Queue[Request]) -> Callable[..., None]:

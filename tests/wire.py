@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from system import wait_until
+from system import end, wait_until
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -95,13 +95,7 @@ class Server:
 
     def kill(self) -> None:
         """End the server, whatever state it's in, and all that it started."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process)
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
 

@@ -27,7 +27,9 @@ from ..errors import EngineError, EngineRefused
 from . import hints
 
 _DEFAULT_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
-_FRAME = struct.Struct(">BxxxL")
+FRAME = struct.Struct(">BxxxL")
+"""What stands before each piece of a program's output: which stream, and how many bytes."""
+
 _RECEIVE_BYTES = 65536
 
 
@@ -156,8 +158,8 @@ class Attachment:
 
     def chunks(self) -> Iterator[bytes]:
         """What the container prints, until it ends or `close` is called. Raises OSError."""
-        while header := self._exactly(_FRAME.size):
-            _, size = _FRAME.unpack(header)
+        while header := self._exactly(FRAME.size):
+            _, size = FRAME.unpack(header)
             while size:
                 data = self._socket.recv(min(size, _RECEIVE_BYTES))
                 if not data:

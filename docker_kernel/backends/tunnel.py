@@ -6,7 +6,6 @@ is slower to begin than a connection, by the start of a process, and needs no ne
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -14,9 +13,8 @@ from typing import Any
 from ..deadline import Deadline
 from ..errors import DockerKernelError, ServerNotThere
 from ..transport import SocketStream
-from .docker import Engine
+from .docker import FRAME, Engine
 
-_FRAME = struct.Struct(">BxxxL")
 _STDOUT = 1
 
 
@@ -54,11 +52,11 @@ class Tunnel(SocketStream):
         found = []
         while data:
             if not self._left:
-                needed = _FRAME.size - len(self._header)
+                needed = FRAME.size - len(self._header)
                 self._header, data = self._header + data[:needed], data[needed:]
-                if len(self._header) < _FRAME.size:
+                if len(self._header) < FRAME.size:
                     break
-                kind, self._left = _FRAME.unpack(self._header)
+                kind, self._left = FRAME.unpack(self._header)
                 self._wanted, self._header = kind == _STDOUT, b""
             else:
                 if self._wanted:
