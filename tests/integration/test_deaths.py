@@ -30,7 +30,7 @@ from deaths import (
     Scene,
     complaints,
 )
-from docker_kernel import lifeline, sandbox, transport
+from docker_kernel import absence, lifeline, sandbox, transport
 from docker_kernel.client import Client
 from docker_kernel.config import Settings
 from docker_kernel.errors import ConnectionLost
@@ -148,11 +148,11 @@ def test_the_engine_is_restarted(tmp_path: Path) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence is noticed sooner."""
-    for name, seconds in (
-        *(("SILENT_SECONDS", 0.2), ("ANSWER_SECONDS", 0.2)),
-        *(("KEEP_SECONDS", 0.05), ("QUIET_SECONDS", 0.0), ("LONGEST_PAUSE", 0.2)),
-    ):
-        monkeypatch.setattr(lifeline, name, seconds)
+    monkeypatch.setattr(lifeline, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(lifeline, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(lifeline, "KEEP_SECONDS", 0.05)
+    monkeypatch.setattr(absence, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(absence, "LONGEST_PAUSE", 0.2)
     monkeypatch.setattr(transport, "HELLO_SECONDS", 0.5)
     monkeypatch.setattr(sandbox, "RETURN_SECONDS", 0.2)
 
