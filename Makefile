@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 SECONDS ?= 3600
+# How many processes share the tests, most of which wait most of the time.
+JOBS ?= 3
 .DEFAULT_GOAL := help
 .PHONY: help venv engine test coverage lint reliability soak demo clean
 
@@ -27,7 +29,7 @@ engine: $(STAMP)  ## start a throw-away Docker engine where there is none, and l
 	@$(BIN)/python tests/engine.py env
 
 test: $(STAMP)  ## run all tests; those in containers where an engine can be had
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 coverage: $(STAMP)  ## run all tests and say which lines and branches they miss
 	@$(BIN)/python -m coverage erase

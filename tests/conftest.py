@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -33,9 +34,14 @@ SERVER_SETTINGS = ("DOCKER_PORT", "DOCKER_TIMEOUT")
 
 
 class Run:
-    """What this run of the tests knows about itself."""
+    """What this run of the tests knows about itself. Where several processes share the tests,
+    each has one, and so has the one that hands out the tests, which never runs any."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: pytest.Config) -> None:
+        self.workeroutput: dict[str, object] | None = getattr(config, "workeroutput", None)
+        """What goes to the process that hands out the tests; None in that one."""
+        self.shared = self.workeroutput is None and config.getoption("dist", "no") != "no"
+        """Whether this is the one that hands out the tests."""
         self.guard = Guard()
         self.stack = contextlib.ExitStack()
         self.engine: Engine | None = None
@@ -75,11 +81,16 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
     for name in (*SERVER_SETTINGS, *([] if engine_host(os.environ) else ["DOCKER_HOST"])):
         os.environ.pop(name, None)
-    run = config.stash[run_key] = Run()
+    run = config.stash[run_key] = Run(config)
     # No configuration, startup file or history of theirs either.
     profiles = run.stack.enter_context(tempfile.TemporaryDirectory(prefix="docker-kernel-test-"))
     os.environ["IPYTHONDIR"] = profiles
     run.guard.begin()
+    if run.shared:
+        # It alone sees the first and the last of the containers. Those who run the tests say why
+        # there is no engine.
+        with contextlib.suppress(CannotError):
+            run.get_engine()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -115,10 +126,25 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     """After the last fixture's end, and before the summary: nothing may be left."""
     yield
     run = session.config.stash[run_key]
-    run.left = look(run.guard, run.engine.host if run.engine else None)
+    if run.workeroutput is not None:
+        run.left = look(run.guard, None)
+        run.workeroutput["left"] = run.left
+        run.workeroutput["not run"] = [[*what, count] for what, count in run.not_run.items()]
+    else:
+        run.left += look(run.guard, run.engine.host if run.engine else None)
     run.stack.close()
     if run.left and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """One of those who share the tests has ended, and this is what it has found."""
+    found = getattr(node, "workeroutput", {})
+    run = node.config.stash[run_key]
+    run.left += found.get("left", [])
+    for kind, reason, count in found.get("not run", []):
+        run.not_run[kind, reason] += count
 
 
 def pytest_terminal_summary(
