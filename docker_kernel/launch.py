@@ -22,11 +22,12 @@ from traitlets.config import Application, Config
 from docker_kernel_server.messages import Event
 
 from .client import Client
-from .config import CONFIG_NAME, Settings
+from .config import Settings
 from .errors import SettingError, StartCancelled
 from .handover import HandoverFile, kernel_name
 from .sandbox import Sandbox
 from .session import Session
+from .sources import CONFIG_NAME
 
 T = TypeVar("T")
 

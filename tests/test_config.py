@@ -1,4 +1,4 @@
-"""Settings: their order, what they refuse, and what DOCKER_HOST means."""
+"""Settings: their order, and what they refuse."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from traitlets.config import Application, Config
 
-from docker_kernel.config import Settings, engine_url, parse_memory
+from docker_kernel.config import Settings
 from docker_kernel.errors import SettingError
 
 
@@ -129,77 +129,6 @@ def test_a_bad_value_in_a_file_says_where_it_stands() -> None:
         load(file={"pids": 1})
     # What nothing comes of does no harm.
     assert load("--Settings.pids=99", file={"pids": 1}).pids == 99
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("64m", 64 << 20), ("2g", 2 << 30), ("2GB", 2 << 30), ("1 G", 1 << 30), ("100000000", 10**8)],
-)
-def test_sizes(text: str, size: int) -> None:
-    assert parse_memory(text) == size
-
-
-@pytest.mark.parametrize(
-    ("environ", "mode", "address", "engine"),
-    [
-        ({}, "docker", ("localhost", 8000), ""),
-        ({"DOCKER_HOST": "unix:///x.sock"}, "docker", ("localhost", 8000), "unix:///x.sock"),
-        ({"DOCKER_HOST": "ssh://me@there"}, "docker", ("localhost", 8000), "ssh://me@there"),
-        ({"DOCKER_HOST": "localhost"}, "attached", ("localhost", 8000), ""),
-        ({"DOCKER_HOST": "box", "DOCKER_PORT": "9"}, "attached", ("box", 9), ""),
-        ({"DOCKER_HOST": "box:9"}, "attached", ("box", 9), ""),
-        ({"DOCKER_HOST": "::1"}, "attached", ("::1", 8000), ""),
-        ({"DOCKER_HOST": "[::1]:9"}, "attached", ("::1", 9), ""),
-        ({"DOCKER_HOST": "[FE80::1%eth0]"}, "attached", ("FE80::1%eth0", 8000), ""),
-        ({"DOCKER_HOST": "box:9", "DOCKER_PORT": "10"}, "attached", ("box", 10), ""),
-        (
-            {"DOCKER_HOST": "unix:///x", "DOCKER_PORT": "9"},
-            "attached",
-            ("localhost", 9),
-            "unix:///x",
-        ),
-        (
-            {"DOCKER_HOST": "box", "DOCKER_KERNEL_HOST": "other"},
-            "attached",
-            ("other", 8000),
-            "",
-        ),
-        (
-            {"DOCKER_HOST": "box", "DOCKER_KERNEL_MODE": "docker"},
-            "docker",
-            ("box", 8000),
-            "",
-        ),
-    ],
-)
-def test_docker_host_names_an_engine_or_a_server(
-    environ: dict[str, str], mode: str, address: tuple[str, int], engine: str
-) -> None:
-    settings = load(environ=environ)
-    assert settings.resolved_mode() == mode
-    assert settings.server_address() == address
-    assert engine_url(environ) == engine
-
-
-def test_docker_timeout_counts_for_a_running_server_alone() -> None:
-    assert load(environ={"DOCKER_PORT": "9", "DOCKER_TIMEOUT": "3"}).start_timeout == 3
-    assert load(environ={"DOCKER_TIMEOUT": "3"}).start_timeout == 120
-
-
-@pytest.mark.parametrize(
-    ("host", "words"),
-    [
-        ("/var/run/docker.sock", r"unix:///var/run/docker\.sock"),
-        ("a b", "NAME or NAME:PORT"),
-        ("box:http", "NAME or NAME:PORT"),
-        ("tcp:/box", "NAME or NAME:PORT"),
-        (":9", "NAME or NAME:PORT"),
-        ("[::1", "NAME or NAME:PORT"),
-    ],
-)
-def test_a_docker_host_that_names_nothing(host: str, words: str) -> None:
-    with pytest.raises(SettingError, match=words):
-        load(environ={"DOCKER_HOST": host})
 
 
 def test_the_workspace_is_resolved_and_must_be_a_folder(tmp_path: Path) -> None:

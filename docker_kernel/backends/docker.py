@@ -21,9 +21,9 @@ import docker.utils  # type: ignore[import-untyped,unused-ignore]
 import requests.exceptions  # type: ignore[import-untyped,unused-ignore]
 import urllib3.exceptions
 
-from ..config import engine_url
 from ..deadline import Deadline
 from ..errors import EngineError, EngineRefused
+from ..sources import engine_url
 from . import hints
 
 _DEFAULT_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
