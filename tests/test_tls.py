@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from docker_kernel import lifeline, transport
 from docker_kernel.backends import Endpoint
 from docker_kernel.backends.attached import AttachedBackend
 from docker_kernel.client import Client
@@ -173,8 +174,14 @@ def test_a_server_with_certificates_of_no_use(arguments: list[str], tmp_path: Pa
     assert "Traceback" not in ended.stderr
 
 
-def test_bytes_that_are_damaged_cost_the_connection_alone(server: Server, files: Files) -> None:
+def test_bytes_that_are_damaged_cost_the_connection_alone(
+    server: Server, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """P12: both directions; who sends just then gets no error of TLS's."""
+    # A damaged length has the other end wait for bytes that never come.
+    monkeypatch.setattr(lifeline, "SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(lifeline, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(transport, "HELLO_SECONDS", 1.0)
     chance = random.Random(2)  # noqa: S311  (no secret)
 
     def damaging(data: bytes) -> Fate:
