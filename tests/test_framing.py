@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 import tracemalloc
 from typing import Any
@@ -13,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docker_kernel_server.errors import BadLine, BadMessage, LineTooLong
-from docker_kernel_server.framing import MAX_DEPTH, LineSplitter, dump_line, load_line
+from docker_kernel_server.framing import (
+    MAX_CONTAINERS,
+    MAX_DEPTH,
+    MAX_DIGITS,
+    LineSplitter,
+    dump_line,
+    load_line,
+)
 from strategies import bytewise, json_objects, pieces, quick
 
 streams = st.lists(st.binary(max_size=12) | st.just(b"\n"), max_size=12).map(b"".join)
@@ -156,6 +164,53 @@ def test_the_bound_of_the_depth_is_exact(filling: Any, own: int) -> None:
         dump_line(deeper)
     with pytest.raises(BadLine, match="200 levels"):
         load_line(json.dumps(deeper).encode())
+
+
+MEBIBYTE = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b'{"a": ' + b"[" * 8 * MEBIBYTE, "objects and lists"),
+        (b'{"a": [' + b"[]," * 3 * MEBIBYTE + b"[]]}", "objects and lists"),
+        (b'{"a": [' + (b"[" * 190 + b"]" * 190 + b",") * 5_000 + b"1]}", ""),
+        (b'{"a": [' + b'"[{",' * 2 * MEBIBYTE + b"1]}", ""),
+        (b'{"a": "' + b'\\"[' * 2 * MEBIBYTE + b'"}', ""),
+        (b'{"a": ' + b"7" * 8 * MEBIBYTE + b"}", "more than 4300 digits"),
+        (b'{"a": -' + b"7" * 8 * MEBIBYTE + b"}", "more than 4300 digits"),
+        (b'{"a": 0.' + b"7" * 8 * MEBIBYTE + b"}", ""),
+        (b'{"a": ' + b"7" * 8 * MEBIBYTE + b"e-9000000}", "too large|"),
+        (b'{"a": [' + b"1e999," * 100 + b"1]}", "too large"),
+    ],
+    ids=["deep", "wide", "many chains", "strings", "escapes", "digits", "minus", "fraction"]
+    + ["exponent", "infinite"],
+)
+def test_a_line_that_is_made_to_be_slow_is_not(line: bytes, says: str) -> None:
+    """P3, P9: who sends it would hold up everybody else, on either side. It took minutes."""
+    began = time.process_time()
+    try:
+        load_line(line)
+    except BadLine as exc:
+        assert says
+        assert re.search(says, str(exc))
+        assert len(str(exc)) < 200
+    else:
+        assert says in ("", "too large|")
+    assert time.process_time() - began < 5
+
+
+def test_the_bounds_of_what_is_many_are_exact() -> None:
+    """P3: and hold for both directions."""
+    value: dict[str, list[Any]] = {"a": [[] for _ in range(MAX_CONTAINERS - 2)]}
+    assert load_line(dump_line(value)) == value
+    value["a"].append([])
+    with pytest.raises(BadMessage, match="objects and lists"):
+        dump_line(value)
+    digits = b'{"a": ' + b"7" * MAX_DIGITS + b"}"
+    assert load_line(digits) == {"a": int("7" * MAX_DIGITS)}
+    with pytest.raises(BadLine, match="digits"):
+        load_line(digits.replace(b"7}", b"77}"))
 
 
 def test_what_nests_without_end_is_never_written() -> None:

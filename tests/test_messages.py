@@ -42,8 +42,10 @@ def values_for(cls: type[Message]) -> st.SearchStrategy[dict[str, Any]]:
         )
         if field.name == "id" and cls in REQUESTS.values():
             value = value.filter(bool)
-        if field.name == "received":
+        if field.name in ("received", "lines", "bytes"):
             value = st.integers(0)
+        if field.name == "stream":
+            value = st.sampled_from(messages.STREAMS)
         (optional if has_default else required)[field.name] = value
     return st.fixed_dictionaries(required, optional=optional)
 
@@ -149,6 +151,23 @@ def test_what_is_wrong_with_a_request_is_named(
     """P3"""
     with pytest.raises(error, match=says):
         messages.parse_request(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"type": "chunk", "id": "", "data": "", "stream": "stdin"}, "stdout, stderr"),
+        ({"type": "gap", "id": "", "lines": -1, "bytes": 0}, "'lines' must not be below 0"),
+        ({"type": "gap", "id": "", "lines": 1, "bytes": -1}, "'bytes' must not be below 0"),
+        ({"type": "final", "id": "x" * 201, "status": 0}, "'id' is longer than 200"),
+        ({"type": "display", "id": "", "data": []}, "'data' must be dict, not list"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_what_is_wrong_with_an_event_is_named(data: dict[str, Any], says: str) -> None:
+    """P3: a server isn't believed either."""
+    with pytest.raises(BadMessage, match=says):
+        messages.parse_event(data)
 
 
 def test_an_error_stays_short() -> None:

@@ -162,6 +162,9 @@ def test_the_bounds_are_the_codes() -> None:
         bounds["`id`, `client`, `session` and `subshell`"] == f"{messages.MAX_ID_CHARS} characters"
     )
     assert bounds["how deep JSON may be nested"] == f"{framing.MAX_DEPTH} levels"
+    many = bounds["objects and lists in a line"]
+    assert int(many.replace(" ", "")) == framing.MAX_CONTAINERS
+    assert int(bounds["digits of an integer"]) == framing.MAX_DIGITS
     assert int(bounds["connections"]) == server.MAX_CONNECTIONS
     assert int(bounds["clients that said `resume`"]) == clients.MAX_CLIENTS
     unread = bounds["what one of them has not acknowledged, while it is there"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Coroutine, Dict, Optional, Set, Union
 
 from .commands import Command
 from .errors import ProtocolError, RequestRefused
+from .framing import MAX_LINE_BYTES
 from .journal import Journal
 from .messages import (
     Ack,
@@ -197,7 +198,12 @@ class Client:
         """End a request, once."""
         if final.id in self._waiting:
             self._waiting.discard(final.id)
-            self.out.send(encode(final))
+            line = encode(final)
+            if len(line) > MAX_LINE_BYTES:
+                # A client drops such a line, and would wait for its end for ever.
+                why = f"the answer has {len(line)} bytes, and a line may have {MAX_LINE_BYTES}"
+                line = encode(Final(final.id, 1, "error", why, seconds=final.seconds))
+            self.out.send(line)
 
     def finish(self, why: str) -> None:
         """Answer everything that waits: the server stops."""

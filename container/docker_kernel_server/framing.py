@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from itertools import accumulate
 from typing import Any, Dict, Iterator, NoReturn, Union
 
 from .errors import BadLine, BadMessage, LineTooLong
@@ -15,6 +17,13 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 200
 """How deep JSON may be nested. Python's own bound depends on its version and on who asks; this one
 is small enough that what one side takes can be written and read again everywhere."""
+
+MAX_CONTAINERS = 2_000_000
+"""How many objects and lists a line may have. In memory they take some thirty times their text."""
+
+MAX_DIGITS = 4300
+"""The longest integer. To read one takes the square of its length; newer Pythons have this bound
+themselves, unless they were told otherwise."""
 
 
 class LineSplitter:
@@ -58,11 +67,14 @@ class LineSplitter:
 
 def load_line(line: bytes) -> Dict[str, Any]:
     """Read one line as a JSON object; `BadLine` says what is wrong with it."""
-    if _is_deep(line):
-        raise BadLine(f"a line is nested more than {MAX_DEPTH} levels deep")
+    if excess := _excess(line):
+        raise BadLine(f"a line {excess}")
     try:
         value = json.loads(
-            line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite
+            line.decode("utf-8"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_whole,
         )
     except UnicodeDecodeError as exc:
         raise BadLine(f"a line is not UTF-8: {exc.reason} at byte {exc.start}") from exc
@@ -78,38 +90,39 @@ def dump_line(value: Dict[str, Any]) -> bytes:
 
     Everything past ASCII is escaped, so that a lone surrogate survives the journey as well.
     ValueError for NaN and infinities, which JSON doesn't have; TypeError for foreign objects;
-    `BadMessage` for what is nested too deep.
+    `BadMessage` for what is nested too deep, or has too many objects.
     """
     try:
         line = _ENCODER.encode(value).encode("ascii")
     except RecursionError:
-        raise BadMessage(_DEEP) from None
-    if _is_deep(line):
-        raise BadMessage(_DEEP)
+        raise BadMessage(f"what is sent {_DEEP}") from None
+    if excess := _excess(line):
+        raise BadMessage(f"what is sent {excess}")
     return line + b"\n"
 
 
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
-_DEEP = f"what is sent may be nested {MAX_DEPTH} levels deep at most"
-_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_DEEP = f"is nested more than {MAX_DEPTH} levels deep"
+_MANY = f"has more than {MAX_CONTAINERS} objects and lists"
+_STRINGS = re.compile(rb'"[^"]*"')
+# A bracket as a signed byte: one level down, one level up.
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _OTHERS = bytes(byte for byte in range(256) if byte not in b'"[]{}')
 
 
-def _is_deep(line: bytes) -> bool:
-    """Whether the nesting is over the bound. Most lines have too few brackets for it."""
+def _excess(line: bytes) -> str:
+    """What there is too much of in a line, "" for nothing. Takes linear time, and little memory."""
+    # Most lines have too few brackets for it.
     if line.count(b"[") + line.count(b"{") <= MAX_DEPTH:
-        return False
+        return ""
     # First the escapes go, so that a quote is the end of a string; then the strings.
-    bare = line.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_BRACKETS, _OTHERS)
-    bare = b"".join(bare.split(b'"')[::2])
-    # Each round takes the innermost level.
-    for _ in range(MAX_DEPTH):
-        if not bare:
-            return False
-        bare = bare.replace(b"[]", b"")
-    return bool(bare)
+    bare = line.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _OTHERS)
+    steps = _STRINGS.sub(b"", bare).translate(_STEPS)
+    if steps.count(b"\x01") > MAX_CONTAINERS:
+        return _MANY
+    return _DEEP if max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH else ""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -122,3 +135,9 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise ValueError(f"{text[:40]} is too large a number")
     return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"{text[:40]}... has more than {MAX_DIGITS} digits")
+    return int(text)

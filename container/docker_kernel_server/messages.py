@@ -24,6 +24,8 @@ MAX_ID_CHARS = 200
 MAX_SECONDS = 10**9
 """The longest timeout, some thirty years: no clock of ours overflows with it."""
 
+STREAMS = ("stdout", "stderr")
+
 MAX_PIECE_BYTES = 1024 * 1024
 """The most of a file that moves in one message."""
 
@@ -64,7 +66,9 @@ class Message:
             raise BadMessage(f"{self.TYPE}: {name!r} must be a list of str")
         if name in ("id", "client", "session", "subshell") and len(value) > MAX_ID_CHARS:
             raise BadMessage(f"{self.TYPE}: {name!r} is longer than {MAX_ID_CHARS} characters")
-        if name == "received" and value < 0:
+        if name == "stream" and value not in STREAMS:
+            raise BadMessage(f"{self.TYPE}: {name!r} must be one of {', '.join(STREAMS)}")
+        if name in ("received", "lines", "bytes") and value < 0:
             raise BadMessage(f"{self.TYPE}: {name!r} must not be below 0")
         if name == "timeout" and not 0 <= value <= MAX_SECONDS:
             raise BadMessage(f"{self.TYPE}: {name!r} must be 0 to {MAX_SECONDS} seconds")

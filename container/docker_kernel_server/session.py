@@ -15,8 +15,8 @@ from dataclasses import replace
 from typing import Any, Callable, Coroutine, Optional, Set
 
 from .deaths import Death, look_into
-from .errors import ProtocolError, RequestRefused
-from .framing import load_line
+from .errors import LineTooLong, ProtocolError, RequestRefused
+from .framing import MAX_LINE_BYTES, load_line
 from .limits import MemoryWatch
 from .links import WorkerLink, ZygoteLink
 from .messages import (
@@ -321,8 +321,14 @@ class Session(Control):
             text = f"{self._lost[0].upper()}{self._lost[1:]}.\n"
             self._emit(Chunk(item.request.id, text, "stderr"))
             self._lost = ""
+        line = encode(item.request)
+        if len(line) > MAX_LINE_BYTES:
+            why = "the request is too large: what isn't ASCII takes more room on its way on"
+            failed = Final(item.request.id, 1, "refused", why, code=LineTooLong.code)
+            self._queue.finish(item, failed)
+            return
         if self._link is not None:
-            self._link.send(encode(item.request))
+            self._link.send(line)
         self._queue.mark_sent(item)
 
     def signal(self, request: Request, number: int) -> None:
