@@ -1,8 +1,10 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command ``docker-kernel``, also reached as ``jupyter docker-kernel``."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,33 +12,56 @@ from pathlib import Path
 from docker_kernel_server import __version__
 
 from ..errors import DockerKernelError
-from . import install, prune, run
+from . import install, list_, prune, run, uninstall
+
+EXIT_CODES = {
+    0: "done",
+    1: "it could not be done, and the message says why and what to type; `run`: a cell raised",
+    2: "the command line is wrong",
+    130: "interrupted with Ctrl-C",
+    141: "who reads the output has hung up, as in `docker-kernel list | head -1`",
+}
+"""What each means; the same table is in docs/commands.md."""
+
+VERBS = (install, uninstall, list_, run, prune)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. Returns the exit code: 0 for success, 1 for an error, 2 for wrong usage."""
-    options = make_parser().parse_args(argv)
+    """Run the command. Returns the exit code, one of EXIT_CODES."""
+    parser = make_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell wants to complete a line
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(argv)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
     except DockerKernelError as exc:
         print(f"docker-kernel: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("docker-kernel: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Or Python tries once more at its end, and complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     called = Path(sys.argv[0]).name
+    codes = "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())
     parser = argparse.ArgumentParser(
         prog="jupyter docker-kernel" if called.startswith("jupyter") else "docker-kernel",
         description="Python for Jupyter whose code runs in a Docker container.",
-        epilog="`%(prog)s VERB --help` tells more of each verb.",
+        epilog=f"exit codes:\n{codes}\n\n`%(prog)s VERB --help` tells more of each verb.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"docker-kernel {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    install.add_to(verbs)
-    run.add_to(verbs)
-    prune.add_to(verbs)
+    for verb in VERBS:
+        verb.add_to(verbs)
     return parser

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import SettingError
 from ..kernelspec import kernel_argv
 from .options import add_settings, given_settings
+from .specs import is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,8 +108,7 @@ def _refuse_others(name: str, replace: bool) -> None:
         spec = KernelSpecManager().get_kernel_spec(name)
     except NoSuchKernel:
         return
-    ours = any("docker_kernel" in word for word in spec.argv)
-    if not ours and not replace:
+    if not is_ours(spec.argv) and not replace:
         raise SettingError(
             f"there is another kernel with the name {name!r}",
             f"it is in {spec.resource_dir}",
