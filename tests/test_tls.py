@@ -195,7 +195,7 @@ def test_bytes_that_are_damaged_cost_the_connection_alone(
         proxy.to_client = proxy.to_server = damaging
         calls = [
             client.request(Run(client.new_id(), f"echo {number} {'#' * 5000}"))
-            for number in range(300)
+            for number in range(60)
         ]
         finals = [call.result(PATIENCE) for call in calls]
         client.close()
