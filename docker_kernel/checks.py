@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import posixpath
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .errors import SettingError
@@ -15,6 +18,12 @@ _SIZE = re.compile(r"(\d+)\s*([bkmgt]?)b?", re.IGNORECASE)
 _USER = re.compile(r"(\d+|[a-z_][\w.-]*)(:(\d+|[a-z_][\w.-]*))?", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _A_SIZE = "write a number and a unit, such as 2g"
+_WORD = re.compile(r"\w[\w.:@/-]*")
+_A_PROFILE = (
+    "name a JSON file such as the engine's own: https://docs.docker.com/engine/security/seccomp/"
+)
+_MOUNT = re.compile(r"(.+):(/[^:]*)(?::(ro|rw))?", re.DOTALL)
+_A_MOUNT = "write HOST:CONTAINER or HOST:CONTAINER:ro, such as /data:/data:ro"
 
 
 def parse_size(name: str, text: str) -> int:
@@ -35,14 +44,68 @@ def number(low: float, high: float) -> Check:
     return check
 
 
-def size(least: int, why: str) -> Check:
-    """A size that is large enough; `why` says what needs so much."""
+def size(least: int, why: str, optional: bool = False) -> Check:
+    """A size that is large enough, or "" where it's optional; `why` says what needs so much."""
 
     def check(name: str, value: Any) -> None:
-        if parse_size(name, value) < least:
+        if (value or not optional) and parse_size(name, value) < least:
             raise SettingError(f"{name} is {value}, which is too little", why, _A_SIZE)
 
     return check
+
+
+def files(name: str, value: Any) -> None:
+    """Room for what Python itself opens; 0 is none of our business."""
+    if value:
+        number(256, 1 << 30)(name, value)
+
+
+def profile(name: str, value: Any) -> None:
+    """A file with a seccomp profile."""
+    if value:
+        read_profile(name, value)
+
+
+def read_profile(name: str, path: str) -> str:
+    """The profile in a file, as one line. Raises SettingError."""
+    try:
+        found = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (OSError, RuntimeError, ValueError) as exc:
+        what, why = f"{name} is {path}, which can't be read", getattr(exc, "strerror", None) or exc
+        raise SettingError(what, str(why), _A_PROFILE) from exc
+    if not isinstance(found, dict) or "defaultAction" not in found:
+        raise SettingError(
+            f"{name} is {path}, which is no seccomp profile", "it has no defaultAction", _A_PROFILE
+        )
+    return json.dumps(found, separators=(",", ":"))
+
+
+def word(name: str, value: Any) -> None:
+    """A name, as the engine has them."""
+    if value and not _WORD.fullmatch(value):
+        raise SettingError(
+            f"{name} is {value!r}", "a name has letters, digits, and ._:@/- between them"
+        )
+
+
+def mounts(name: str, value: Any) -> None:
+    """HOST:CONTAINER or HOST:CONTAINER:ro."""
+    seen = set()
+    for text in value:
+        target = parse_mount(name, text)[1]
+        if target in seen:
+            raise SettingError(f"{name} has {target} twice", "", "mount one of them elsewhere")
+        seen.add(target)
+
+
+def parse_mount(name: str, text: str) -> tuple[str, str, bool]:
+    """The place on this machine, the one in the container, and whether it's read-only. Raises
+    SettingError."""
+    # On Windows, a drive's name ends with a colon.
+    match = _MOUNT.fullmatch(text)
+    if match is None:
+        raise SettingError(f"{name} has {text!r}", "that names no two places", _A_MOUNT)
+    return match[1], posixpath.normpath(match[2]), match[3] == "ro"
 
 
 def user(name: str, value: Any) -> None:
@@ -80,13 +143,20 @@ def variables(name: str, value: Any) -> None:
 
 CHECKS: dict[str, Check] = {
     "cpus": number(0, 1024),
+    "disk_size": size(64 << 20, "the packages that pip installs go there", optional=True),
     "env": variables,
     "lease": number(5, 604800),
     "memory": size(64 << 20, "Python with IPython needs some 64 MB"),
+    "mounts": mounts,
     "network": network,
+    "nofile": files,
     "pids": number(16, 4_194_304),
     "port": number(0, 65535),
+    "runtime": word,
+    "seccomp": profile,
+    "shm_size": size(64 << 10, "a page or two are needed", optional=True),
     "start_timeout": number(1, 86400),
+    "tmp_size": size(16 << 20, "the home folder is in it", optional=True),
     "user": user,
 }
 """By the setting's name. What has no check takes whatever its type does."""

@@ -17,6 +17,7 @@ from traitlets import (
     Enum,
     Float,
     Integer,
+    List,
     TraitError,
     TraitType,
     Unicode,
@@ -31,6 +32,17 @@ from .sources import SECTION, gather
 DEFAULT_SERVER_HOST = "localhost"
 DEFAULT_SERVER_PORT = 8000
 _ANOTHER_FOLDER = "name another: DOCKER_KERNEL_WORKSPACE=/path/to/a/folder"
+
+
+class Texts(List[str]):
+    """Some texts; where they come as one, there is a comma between them."""
+
+    def __init__(self, **keys: Any) -> None:
+        super().__init__(Unicode(), **keys)
+
+    def from_string(self, s: str) -> list[str]:
+        """From an environment variable."""
+        return [part for part in (part.strip() for part in s.split(",")) if part]
 
 
 class Settings(Configurable):
@@ -61,6 +73,47 @@ class Settings(Configurable):
     pids = Integer(512, help="How many processes and threads the container may have.").tag(
         config=True
     )
+    shm_size = Unicode(
+        "", help="The size of /dev/shm, such as 1g; it counts as memory. Empty: the engine's, 64m."
+    ).tag(config=True)
+    tmp_size = Unicode(
+        "",
+        help="The size of /tmp, with the home folder and what pip installs in it: it is then kept "
+        "in memory, and counts as such. Empty: on the container's disk, or half of the memory "
+        "where the container is read-only.",
+    ).tag(config=True)
+    disk_size = Unicode(
+        "",
+        help="How much the container may write to its own disk, such as 10g, where the engine's "
+        "storage can bound that. Empty: no bound.",
+    ).tag(config=True)
+    nofile = Integer(
+        0,
+        help="How many files and connections each process of the container may have open at a "
+        "time. 0: as many as the engine gives.",
+    ).tag(config=True)
+    read_only = Bool(
+        False,
+        help="Whether the container's own disk is read-only; /tmp, with the home folder in it, is "
+        "then in memory.",
+    ).tag(config=True)
+    seccomp = Unicode(
+        "",
+        help="A file with a seccomp profile (JSON) instead of the engine's own: which system calls "
+        "the container may make.",
+    ).tag(config=True)
+    runtime = Unicode(
+        "",
+        help="What runs the container, such as runsc (gVisor), where the engine knows it. Empty: "
+        "the engine's default.",
+    ).tag(config=True)
+    userns = CaselessStrEnum(
+        ["", "host"],
+        default_value="",
+        help="The container's user namespace. host: this machine's, where the engine is set up to "
+        "give containers another one (userns-remap), so that users are the same in there as here. "
+        "Empty: as the engine is set up.",
+    ).tag(config=True)
     network = Unicode(
         "bridge",
         help="The container's network: bridge, none, or the name of a network of the engine's.",
@@ -73,6 +126,15 @@ class Settings(Configurable):
     ).tag(config=True)
     mount_workspace = Bool(
         True, help="Whether the container sees the workspace folder at all."
+    ).tag(config=True)
+    mounts = Texts(
+        help="Further files and folders that the container sees, each HOST:CONTAINER, or "
+        "HOST:CONTAINER:ro to read alone; in DOCKER_KERNEL_MOUNTS with a comma between them.",
+    ).tag(config=True)
+    allow_dangerous_mount = Bool(
+        False,
+        help="Whether what gives this machine away may be mounted: the whole file system, a home "
+        "folder, the engine's socket, or a folder with one of these in it.",
     ).tag(config=True)
     env = Dict(
         key_trait=Unicode(),
@@ -168,6 +230,12 @@ class Settings(Configurable):
         """The memory limit in bytes."""
         return parse_size("memory", self.memory)
 
+    def tmp_bytes(self) -> int | None:
+        """The size of /tmp where it's in memory, else None."""
+        if self.tmp_size:
+            return parse_size("tmp_size", self.tmp_size)
+        return self.memory_bytes() // 2 if self.read_only else None
+
     def as_arguments(self) -> list[str]:
         """What of this isn't default, as arguments for a kernelspec's argv."""
         arguments = []
@@ -175,7 +243,9 @@ class Settings(Configurable):
             value = getattr(self, name)
             if value == trait.default():
                 continue
-            if isinstance(value, dict):
+            if isinstance(value, list):
+                arguments += [f"--Settings.{name}={item}" for item in value]
+            elif isinstance(value, dict):
                 arguments += [f"--Settings.{name}={key}={item}" for key, item in value.items()]
             else:
                 arguments.append(f"--Settings.{name}={value}")
@@ -192,11 +262,12 @@ def _kind(trait: TraitType[Any, Any]) -> str:
     """What a setting must be, in a form for people."""
     if isinstance(trait, Enum):
         *most, last = [value for value in trait.values or [] if value]
-        return f"it must be {', '.join(most)} or {last}"
+        return f"it must be {', '.join(most)} or {last}" if most else f"it must be {last}"
     kinds = {
         Bool: "True or False",
         Integer: "a whole number",
         Float: "a number",
+        Texts: "a list, such as ['/data:/data:ro']",
         Dict: "names and values, such as {'NAME': 'VALUE'}",
     }
     return f"it must be {kinds.get(type(trait)) or trait.info()}"

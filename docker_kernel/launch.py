@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from jupyter_core.paths import jupyter_config_path
+from traitlets import Bool
 from traitlets.config import Application, Config
 
 from docker_kernel_server.messages import Event
@@ -41,10 +42,15 @@ Not --user: for everything that installs into Jupyter, that means the user's own
 """
 
 SETTING_FLAGS = {
+    **{
+        name.replace("_", "-"): ({"Settings": {name: True}}, str(trait.help))
+        for name, trait in Settings.class_traits(config=True).items()
+        if isinstance(trait, Bool) and not trait.default()
+    },
     "no-mount-workspace": (
         {"Settings": {"mount_workspace": False}},
         "Let the container see no folder of this machine.",
-    )
+    ),
 }
 
 HELP = {"-h", "--help", "--help-all", "--version"}

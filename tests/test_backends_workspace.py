@@ -1,4 +1,4 @@
-"""Which folder a container may see, and as whom."""
+"""As whom a container runs, and what that user may do."""
 
 from __future__ import annotations
 
@@ -7,43 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from docker_kernel.backends.workspace import User, choose_user, homes_near, may, why_not_mounted
+from docker_kernel.backends.workspace import User, choose_user, may
 
-HOME = Path("/home/ann")
-SOCKETS = [Path("/run/docker.sock"), Path("/data/engine/docker.sock")]
 WRITE = os.R_OK | os.W_OK | os.X_OK
-
-
-@pytest.mark.parametrize(
-    ("folder", "words"),
-    [
-        ("/", "whole file system"),
-        ("/home/ann", "home folder"),
-        ("/home", "holds the home folder /home/ann"),
-        ("/run", "socket"),
-        ("/data", "socket"),
-        ("/data/engine", "socket"),
-        ("/home/ann/project", ""),
-        ("/home/bob/shared", ""),
-        ("/homes", ""),
-        ("/data/other", ""),
-        ("/run/user/1000/x", ""),
-    ],
-)
-def test_what_is_never_mounted(folder: str, words: str) -> None:
-    why = why_not_mounted(Path(folder), [HOME], SOCKETS)
-    assert (words in why) if words else why == ""
-
-
-def test_a_system_user_whose_home_is_the_root_can_mount_folders() -> None:
-    assert why_not_mounted(Path("/srv/x"), [Path("/")], []) == ""
-
-
-def test_homes_are_the_caller_s_and_the_owner_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "mine"))
-    assert (tmp_path / "mine").resolve() in homes_near(tmp_path)
 
 
 def test_a_user_that_is_set_is_taken() -> None:

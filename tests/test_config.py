@@ -40,11 +40,25 @@ def test_order_is_command_line_environment_file_default() -> None:
     assert settings.pull == "missing"
 
 
-def test_every_setting_has_help_and_can_come_from_the_environment() -> None:
+def test_every_setting_has_help_and_can_come_from_the_environment(
+    tmp_path: Path,
+) -> None:
     texts = {"mode": "local", "pull": "never", "memory": "1g", "user": "1:1", "env": "{'A': 'b'}"}
+    texts |= {
+        "mounts": "/a:/b",
+        "userns": "host",
+        "disk_size": "1g",
+        "shm_size": "1g",
+        "tmp_size": "1g",
+    }
+    (tmp_path / "profile").write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
+    texts["seccomp"] = str(tmp_path / "profile")
     for name, trait in Settings.class_traits(config=True).items():
         assert trait.help, name
-        texts.setdefault(name, {"Unicode": "x", "Bool": "false"}.get(type(trait).__name__, "100"))
+        texts.setdefault(
+            name,
+            {"Unicode": "x", "Bool": str(not trait.default())}.get(type(trait).__name__, "300"),
+        )
     environ = {f"DOCKER_KERNEL_{name.upper()}": text for name, text in texts.items()}
     settings = load(environ=environ)
     unchanged = [
@@ -66,11 +80,15 @@ def test_arguments_give_the_same_settings_again() -> None:
         "--Settings.cpus=1.5",
         "--Settings.mount_workspace=False",
         "--Settings.image=localhost:5000/a/b@sha256:12",
+        "--Settings.mounts=/a:/b:ro",
+        "--Settings.mounts=/c,d:/e",
     )
     again = load(*settings.as_arguments())
     assert again.as_arguments() == settings.as_arguments()
     assert again.env == {"A": "1=2", "B": "with space"}
+    assert again.mounts == ["/a:/b:ro", "/c,d:/e"]
     assert load().as_arguments() == []
+    assert load(environ={"DOCKER_KERNEL_MOUNTS": "/a:/b, /c:/d:ro"}).mounts == ["/a:/b", "/c:/d:ro"]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +109,19 @@ def test_arguments_give_the_same_settings_again() -> None:
         ("mode", "dokcer", "mode is dokcer: it must be docker, local or attached"),
         ("pull", "sometimes", "missing, always or never"),
         ("mount_workspace", "perhaps", "True or False"),
+        ("shm_size", "much", "number and a unit"),
+        ("tmp_size", "1k", "the home folder is in it"),
+        ("disk_size", "1m", "too little"),
+        ("nofile", "3", "from 256"),
+        ("runtime", "a b", "a name has letters"),
+        ("userns", "mine", "it must be host"),
+        ("seccomp", "/nowhere.json", "No such file"),
+        ("seccomp", "/etc/hostname", "https://docs.docker.com"),
+        ("mounts", "/data", "HOST:CONTAINER:ro"),
+        ("mounts", "/data:data", "HOST:CONTAINER:ro"),
+        ("mounts", "/a:/b:rx", "HOST:CONTAINER:ro"),
+        ("mounts", "/a:/b,/c:/b/", "/b twice"),
+        ("allow_dangerous_mount", "perhaps", "True or False"),
         ("env", "bla", "names and values"),
         ("env", "{'': 'x'}", "NAME=VALUE"),
     ],
@@ -102,7 +133,7 @@ def test_a_bad_value_says_what_is_right_and_where_it_stands(
     with pytest.raises(SettingError, match=words) as caught:
         load(environ={variable: value})
     assert caught.value.remedy.startswith(f"correct {variable}")
-    if name != "env":
+    if name not in ("env", "mounts"):
         with pytest.raises(SettingError, match=words) as caught:
             load(f"--Settings.{name}={value}")
         assert caught.value.remedy.startswith(f"correct --Settings.{name}")

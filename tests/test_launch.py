@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from docker_kernel.config import Settings
 from docker_kernel.errors import (
     DockerKernelError,
     EngineError,
@@ -15,7 +16,7 @@ from docker_kernel.errors import (
     ServerNotThere,
     SettingError,
 )
-from docker_kernel.launch import Launcher
+from docker_kernel.launch import Launcher, SettingsReader
 from wire import Server
 
 
@@ -29,6 +30,18 @@ def test_a_new_start_shows_nothing_of_the_last_one() -> None:
     with pytest.raises(SettingError):
         again.result(60)
     launcher.stop()
+
+
+def test_what_is_off_is_switched_on_by_its_name_alone() -> None:
+    reader = SettingsReader()
+    words = ["-f", "x.json", "--allow-dangerous-mount", "--mounts=/a:/b", "--mounts=/c:/d"]
+    reader.read([*words, "--read-only=True"])
+    assert Settings.load(None, reader.cli_config, {}).as_arguments() == [
+        "--Settings.allow_dangerous_mount=True",
+        "--Settings.mounts=/a:/b",
+        "--Settings.mounts=/c:/d",
+        "--Settings.read_only=True",
+    ]
 
 
 @pytest.mark.parametrize(

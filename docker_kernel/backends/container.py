@@ -20,9 +20,11 @@ from ..errors import (
 from . import Endpoint, Progress, workspace
 from .creation import NO_NETWORK, RELAY, SERVER_PORT, Plan, creation, own_workplace, published
 from .docker import Engine
+from .hardening import about, check_quota, fence
 from .images import ensure_image, image_environment, image_name
 from .labels import unique_name
 from .logtail import MAX_LINES, LogTail
+from .mounts import WORKPLACE, further_mounts
 from .owners import mark_taken, unmark_taken
 from .probing import probe
 from .refusals import ended_early, remedies
@@ -32,7 +34,6 @@ from .throwaway import remove_container, remove_left
 from .trouble import trouble_of
 from .tunnel import dialer
 from .volumes import ensure_volumes
-from .workspace import WORKPLACE
 
 EXIT_SECONDS = 2.0
 """How long to wait for the engine to tell why a container ended."""
@@ -128,7 +129,7 @@ class DockerBackend(Stoppable):
             self._check_stopping()  # a pull is one step, and a long one
             progress(text)
 
-        with remedies(self._settings):
+        with remedies(self._settings, self._runtimes):
             return self._open(deadline, show)
 
     def _open(self, deadline: Deadline, progress: Progress) -> Endpoint:
@@ -147,21 +148,32 @@ class DockerBackend(Stoppable):
         self._sweeper = Sweeper(os.environ)
         return endpoint
 
+    def _runtimes(self) -> list[str]:
+        """Those that the engine knows by name."""
+        if self._engine is not None:
+            with suppress(DockerKernelError):
+                return sorted(about(self._engine, Deadline(EXIT_SECONDS)).get("Runtimes") or {})
+        return []
+
     def _make_plan(self, engine: Engine, deadline: Deadline, progress: Progress) -> Plan:
         self._check_stopping()
         choice = workspace.choose(self._settings, engine.sockets)
         if choice.notice:
             self.notices.append(choice.notice)
+        if self._settings.disk_size:
+            check_quota(about(engine, deadline), self._settings)
+        mounts = further_mounts(self._settings, engine.sockets)
         image = image_name(self._settings)
         found = ensure_image(engine, image, self._settings.pull, deadline, progress)
         image_id = str(found["Id"])
         self._check_stopping()
-        python = probe(engine, image, image_id, choice.user, deadline, progress)
+        bounds = fence(self._settings)
+        python = probe(engine, image, image_id, choice.user, bounds, deadline, progress)
         self._check_stopping()
-        lent = ensure_volumes(engine, image_id, python, deadline, progress)
+        lent = ensure_volumes(engine, image_id, python, bounds, deadline, progress)
         self._folder = choice.folder
         environment = image_environment(found)
-        return Plan(image, image_id, environment, python, lent, choice.folder, choice.user)
+        return Plan(image, image_id, environment, python, lent, mounts, choice.folder, choice.user)
 
     def _launch(self, engine: Engine, plan: Plan, deadline: Deadline) -> Endpoint | None:
         """Create and start a container; None where its server ended at once."""
@@ -170,7 +182,7 @@ class DockerBackend(Stoppable):
         running = self._running = _Running(unique_name(), secrets.token_hex(32).encode("ascii"))
         with engine.calling("creating the container", deadline) as api:
             api.create_container(plan.image_id, **creation(api, plan, self._settings, running.name))
-            if plan.folder is None:
+            if plan.folder is None and not self._settings.read_only:
                 api.put_archive(running.name, "/", own_workplace(plan.user))
         attachment = engine.attach(running.name, deadline)
         running.close = attachment.close

@@ -13,10 +13,11 @@ from typing import Any
 from .. import runtime
 from ..config import Settings
 from ..errors import StartError
-from .guarded import guards, own_places
+from .hardening import fence
 from .labels import PREFIX, labels
+from .mounts import WORKPLACE, bind
 from .probing import ImagePython
-from .workspace import WORKPLACE, User
+from .workspace import User
 
 SERVER_PORT = 8000
 NO_NETWORK = "none"
@@ -38,18 +39,17 @@ class Plan:
     """The image's own."""
     python: ImagePython
     lent: list[dict[str, Any]]
+    mounts: list[dict[str, Any]]
     folder: Path | None
     user: User
 
 
 def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, Any]:
     """What the container is made with, the safe defaults among it."""
-    memory = settings.memory_bytes()
-    mounts = list(plan.lent)
+    mounts = [*plan.lent, *plan.mounts]
     marks = labels("kernel", name)
     if plan.folder is not None:
-        mounts.append({"Type": "bind", "Source": str(plan.folder), "Target": WORKPLACE})
-        mounts += guards(plan.folder, WORKPLACE, own_places())
+        mounts += bind(plan.folder, WORKPLACE)
         marks[f"{PREFIX}workspace"] = str(plan.folder)
     return {
         "name": name,
@@ -57,7 +57,7 @@ def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, A
         "entrypoint": [plan.python.executable],
         "user": str(plan.user),
         "working_dir": WORKPLACE,
-        "environment": {**_environment(plan), **settings.env},
+        "environment": {**_environment(plan, settings), **settings.env},
         "labels": marks,
         "ports": [] if settings.network == NO_NETWORK else [SERVER_PORT],
         "stdin_open": True,
@@ -71,12 +71,15 @@ def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, A
                 mounts=mounts,
                 auto_remove=True,
                 init=True,
-                cap_drop=["ALL"],
-                security_opt=["no-new-privileges"],
                 pids_limit=settings.pids,
-                mem_limit=memory,
-                memswap_limit=memory,
+                mem_limit=settings.memory_bytes(),
+                memswap_limit=settings.memory_bytes(),
                 nano_cpus=int(settings.cpus * 1e9) or None,
+                read_only=settings.read_only,
+                tmpfs=_in_memory(plan, settings),
+                shm_size=settings.shm_size or None,
+                storage_opt={"size": settings.disk_size} if settings.disk_size else None,
+                **fence(settings),
             ),
         },
     }
@@ -98,7 +101,23 @@ def _server_arguments(python: ImagePython, settings: Settings) -> list[str]:
     ]
 
 
-def _environment(plan: Plan) -> dict[str, str]:
+def _in_memory(plan: Plan, settings: Settings) -> dict[str, str]:
+    """The folders that are kept in memory, and with which options."""
+    size = settings.tmp_bytes()
+    taken = {mount["Target"] for mount in plan.mounts}
+    options = f"exec,nosuid,nodev,size={size}"  # pip's packages are in there, with their libraries
+    found = {}
+    if size is not None:
+        found["/tmp"] = f"{options},mode=1777"  # noqa: S108
+    if settings.read_only:
+        found["/var/tmp"] = f"{options},mode=1777"  # noqa: S108
+        if plan.folder is None:
+            uid, gid, mode = _rights(plan.user)
+            found[WORKPLACE] = f"{options},mode={mode:o},uid={uid},gid={gid}"
+    return {path: text for path, text in found.items() if path not in taken}
+
+
+def _environment(plan: Plan, settings: Settings) -> dict[str, str]:
     """What the code finds in its environment: a home, and a pip that works without root.
 
     Where it can't write site-packages, pip installs into the user's by itself.
@@ -114,7 +133,7 @@ def _environment(plan: Plan) -> dict[str, str]:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
     scripts = f"{HOME}/.local/bin"
-    if plan.python.venv and not plan.python.writable:
+    if plan.python.venv and (settings.read_only or not plan.python.writable):
         # A virtual environment has no user site.
         folder = environment["PIP_TARGET"] = f"{HOME}/site-packages"
         environment["PYTHONPATH"] = _joined(folder, plan.environment.get("PYTHONPATH", ""))
@@ -135,11 +154,15 @@ def own_workplace(user: User) -> bytes:
         info = tarfile.TarInfo(WORKPLACE.lstrip("/"))
         info.type = tarfile.DIRTYPE
         info.mtime = int(time.time())
-        info.uid, info.gid = user.numbers or (0, 0)
-        # The image knows the names of its users, the tar doesn't.
-        info.mode = 0o755 if user.numbers else 0o1777
+        info.uid, info.gid, info.mode = _rights(user)
         tar.addfile(info)
     return buffer.getvalue()
+
+
+def _rights(user: User) -> tuple[int, int, int]:
+    """The owner, the group and the mode of the user's own /workspace."""
+    # The image knows the names of its users, we don't.
+    return (*user.numbers, 0o755) if user.numbers else (0, 0, 0o1777)
 
 
 def published(ports: Mapping[str, Any]) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..deadline import Deadline
 from ..errors import EngineRefused, ImageHasNoPython, ImagePythonTooOld
@@ -61,7 +62,13 @@ class ImagePython:
 
 
 def probe(
-    engine: Engine, name: str, image_id: str, user: User, deadline: Deadline, progress: Progress
+    engine: Engine,
+    name: str,
+    image_id: str,
+    user: User,
+    bounds: Mapping[str, Any],
+    deadline: Deadline,
+    progress: Progress,
 ) -> ImagePython:
     """Which Python the image has; looked up once for each image and user, then remembered.
 
@@ -76,7 +83,9 @@ def probe(
     progress(f"looking for Python in the image {name}")
 
     def run(program: str, arguments: list[str]) -> tuple[int, str]:
-        return run_once(engine, image_id, program, arguments, deadline, user=str(user))
+        return run_once(
+            engine, image_id, program, arguments, deadline, user=str(user), bounds=bounds
+        )
 
     python = find_python(run, f"the image {name}")
     write_json(cache, {"python": asdict(python)})

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..config import Settings
 from ..errors import EngineRefused, StartError
 
+NO_DISK_SIZE = (
+    "unset DOCKER_KERNEL_DISK_SIZE, and bound what can be written in another way: "
+    "DOCKER_KERNEL_READ_ONLY=true with DOCKER_KERNEL_TMP_SIZE=1g. With Docker's storage overlay2, "
+    "a size needs an engine whose data folder is on xfs, mounted with the option pquota"
+)
+
+_ABOUT_QUOTA = ("storage-opt", "storage opt", "quota")
+
 
 @contextmanager
-def remedies(settings: Settings) -> Iterator[None]:
-    """Give a remedy to what the engine refuses."""
+def remedies(settings: Settings, runtimes: Callable[[], list[str]]) -> Iterator[None]:
+    """Give a remedy to what the engine refuses. `runtimes` asks it for those that it knows."""
     try:
         yield
     except EngineRefused as exc:
-        raise _explained(exc, settings) from exc
+        raise _explained(exc, settings, runtimes) from exc
 
 
-def _explained(error: EngineRefused, settings: Settings) -> EngineRefused:
+def _explained(
+    error: EngineRefused, settings: Settings, runtimes: Callable[[], list[str]]
+) -> EngineRefused:
     """The engine's refusal with a remedy, where the cause is a setting."""
     words = error.why.lower()
     remedy = "see the engine's own log, or try: docker run --rm hello-world"
@@ -35,7 +45,28 @@ def _explained(error: EngineRefused, settings: Settings) -> EngineRefused:
         remedy = "it was removed meanwhile; try again"
     elif "user" in words:
         remedy = "set DOCKER_KERNEL_USER to numbers, UID:GID"
+    remedy = _of_the_fence(words, settings, runtimes) or remedy
     return EngineRefused(error.what, error.why, remedy, status=error.status)
+
+
+def _of_the_fence(words: str, settings: Settings, runtimes: Callable[[], list[str]]) -> str:
+    """The remedy where the cause is one of the settings of hardening.py, else ""."""
+    if settings.runtime and ("runtime" in words or settings.runtime.lower() in words):
+        known = ", ".join(runtimes()) or "none that it tells of"
+        return (
+            f"the engine knows these: {known}; choose one (DOCKER_KERNEL_RUNTIME), or install "
+            f"{settings.runtime} and name it in the engine's daemon.json"
+        )
+    if settings.disk_size and any(word in words for word in _ABOUT_QUOTA):
+        return NO_DISK_SIZE
+    if settings.seccomp and "seccomp" in words:
+        return f"correct the profile {settings.seccomp}, or unset DOCKER_KERNEL_SECCOMP"
+    if "rlimit" in words:
+        return (
+            "the engine itself may not have so many files open: set DOCKER_KERNEL_NOFILE lower, "
+            "or to 0 for as many as it gives"
+        )
+    return ""
 
 
 def ended_early(image: str, why: str) -> StartError:

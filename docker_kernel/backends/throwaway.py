@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -12,6 +12,8 @@ from .docker import Engine
 from .labels import labels, unique_name
 
 MAX_OUTPUT_BYTES = 64 * 1024
+MAX_MEMORY = "1g"
+MAX_PIDS = 256
 
 LOOK_SECONDS = 2.0
 """How long to look for the last words of a container that is too slow."""
@@ -31,6 +33,7 @@ def run_once(
     deadline: Deadline,
     *,
     user: str,
+    bounds: Mapping[str, Any],
     kind: str = "probe",
     mounts: list[dict[str, Any]] | None = None,
     contents: bytes | None = None,
@@ -38,8 +41,9 @@ def run_once(
     """Run a program in a throw-away container without network: its exit status, and what it
     printed.
 
-    `contents` is a tar that is unpacked into the container's root first. Raises EngineError; leaves
-    no container behind.
+    `bounds` is what `fence` says, as it is the image's own program that runs. `contents`
+    is a tar that is unpacked into the container's root first. Raises EngineError; leaves no
+    container behind.
     """
     name = unique_name(kind)
     with _removing(engine, name):
@@ -54,10 +58,11 @@ def run_once(
                 labels=labels(kind, name),
                 host_config=api.create_host_config(
                     network_mode="none",
-                    cap_drop=["ALL"],
-                    security_opt=["no-new-privileges"],
-                    pids_limit=256,
                     mounts=mounts or [],
+                    pids_limit=MAX_PIDS,
+                    mem_limit=MAX_MEMORY,
+                    memswap_limit=MAX_MEMORY,
+                    **bounds,
                 ),
             )
         with engine.calling(f"running the {kind} container", deadline) as api:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -34,7 +35,12 @@ _ALREADY_COMPLETE = 3
 
 
 def ensure_volumes(
-    engine: Engine, image_id: str, python: ImagePython, deadline: Deadline, progress: Progress
+    engine: Engine,
+    image_id: str,
+    python: ImagePython,
+    bounds: Mapping[str, Any],
+    deadline: Deadline,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     """The read-only mounts of what is lent to this Python, filled where a volume is new.
 
@@ -48,7 +54,7 @@ def ensure_volumes(
         mount = _mount(name, part, image_id)
         if not _known_complete(engine, name, deadline):
             progress(f"preparing the {part.name} for Python {python.version} (only this once)")
-            _fill(engine, part, mount, image_id, python, deadline)
+            _fill(engine, part, mount, image_id, python, bounds, deadline)
             _note_complete(engine, name, deadline)
             _sweep(engine)
         mounts.append({**mount, "ReadOnly": True})
@@ -93,6 +99,7 @@ def _fill(
     mount: dict[str, Any],
     image_id: str,
     python: ImagePython,
+    bounds: Mapping[str, Any],
     deadline: Deadline,
 ) -> None:
     """Fill the volume unless it is complete. Two of these at the same time do no harm."""
@@ -106,6 +113,7 @@ def _fill(
         ["-I", "-S", f"{place}/fill.py", part.target, f"{place}/contents.tar"],
         deadline,
         user="0:0",
+        bounds=bounds,
         kind="fill",
         mounts=[mount],
         contents=contents,

@@ -1,21 +1,15 @@
-"""Which folder a container may see, and as which user it runs.
-
-The rules guard what must never be at hand in there: the whole disk, a home folder with its keys,
-the engine's socket, which is as good as root, and the Python that runs this kernel.
-"""
+"""Which folder is the container's workplace, and as which user it runs."""
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Settings
-from .guarded import own_places, why_not_guarded
+from .mounts import ALL_THE_SAME, WORKPLACE, why_not_mounted
 
-WORKPLACE = "/workspace"
 FALLBACK_ID = 1000
 """The container's uid and gid where the caller is root and so is the folder's owner."""
 
@@ -51,12 +45,11 @@ def choose(settings: Settings, sockets: list[Path]) -> Choice:
     if not settings.mount_workspace:
         return Choice(None, choose_user(settings.user, None))
     folder = settings.workspace_folder()
-    why = why_not_mounted(folder, homes_near(folder), sockets)
-    if why := why or why_not_guarded(folder, own_places()):
+    if why := why_not_mounted(folder, settings, sockets):
         notice = (
             f"The folder {folder} is not mounted: {why}. {WORKPLACE} is the container's own "
             "and ends with it. To mend it: put the notebook into a folder of its own, or set "
-            "DOCKER_KERNEL_WORKSPACE=/path/to/a/folder"
+            f"DOCKER_KERNEL_WORKSPACE=/path/to/a/folder; {ALL_THE_SAME}"
         )
         return Choice(None, choose_user(settings.user, None), notice)
     user = choose_user(settings.user, folder)
@@ -74,39 +67,6 @@ def choose(settings: Settings, sockets: list[Path]) -> Choice:
         )
         return Choice(folder, user, notice)
     return Choice(folder, user)
-
-
-def why_not_mounted(folder: Path, homes: list[Path], sockets: list[Path]) -> str:
-    """Why `folder` must not be mounted, "" where it may be. All paths are absolute and resolved.
-
-    `homes` are the home folders of the caller and of the folder's owner; `sockets` those of
-    engines.
-    """
-    if folder == Path(folder.anchor):
-        return "it is the whole file system"
-    for home in homes:
-        # A home that is / belongs to a system user without one.
-        if home != Path(home.anchor) and home.is_relative_to(folder):
-            return "it is a home folder" if home == folder else f"it holds the home folder {home}"
-    if any(socket.is_relative_to(folder) for socket in sockets):
-        return "it holds the socket of the Docker engine, which is as good as root"
-    return ""
-
-
-def homes_near(folder: Path) -> list[Path]:
-    """The home folders of the caller and of the owner of `folder`, resolved."""
-    homes = []
-    with suppress(RuntimeError):  # no HOME, and no entry for the user
-        homes.append(Path.home())
-    if sys.platform != "win32":
-        import pwd
-
-        for uid in {os.getuid(), folder.stat().st_uid}:
-            try:
-                homes.append(Path(pwd.getpwuid(uid).pw_dir))
-            except KeyError:
-                continue
-    return [home.resolve() for home in homes]
 
 
 def choose_user(setting: str, folder: Path | None) -> User:

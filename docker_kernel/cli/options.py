@@ -7,7 +7,7 @@ from typing import Any
 
 from traitlets import Bool, Dict, Enum, Float, Integer, TraitType
 
-from ..config import Settings
+from ..config import Settings, Texts
 from ..launch import SETTING_ALIASES, SettingsReader
 
 _PREFIX = "setting_"
@@ -41,12 +41,16 @@ def given_settings(options: argparse.Namespace) -> list[str]:
 
 def _look(trait: TraitType[Any, Any]) -> dict[str, Any]:
     help_text = str(trait.help).replace("%", "%%")
-    if not isinstance(trait, Dict) and trait.default() not in ("", 0):
+    if not isinstance(trait, (Dict, Texts)) and trait.default() not in ("", 0):
         help_text += f" Default: {trait.default()}."
     if isinstance(trait, Enum):
         return {"help": help_text, "choices": [value for value in trait.values or [] if value]}
     if isinstance(trait, Dict):
         return {"help": help_text, "action": "append", "metavar": "NAME=VALUE"}
+    if isinstance(trait, Texts):
+        return {"help": help_text, "action": "append", "metavar": "TEXT"}
+    if isinstance(trait, Bool) and not trait.default():
+        return {"help": help_text, "action": "store_const", "const": "True"}
     if isinstance(trait, Bool):
         return {"help": help_text, "choices": ["True", "False"]}
     return {

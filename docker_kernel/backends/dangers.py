@@ -1,0 +1,88 @@
+"""What of this machine gives all of it away, where a container sees it.
+
+The whole disk, a home folder with its keys, the engine's socket, which is as good as root, and
+/proc, by which the files of every process of the same user can be reached.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+_SOCKETS = (
+    "/run/docker.sock",
+    "/run/containerd/containerd.sock",
+    "/run/podman/podman.sock",
+    "/run/crio/crio.sock",
+)
+_OWN_SOCKETS = ("docker.sock", "podman/podman.sock")
+"""In the folder that the system keeps for each user."""
+
+
+def danger(path: Path, homes: list[Path], sockets: list[Path]) -> str:
+    """Why `path` must not be mounted, "" where it may be. All paths are absolute and resolved.
+
+    `homes` are the home folders of the caller and of the path's owner; `sockets` those of engines.
+    """
+    if _is_at(Path(path.anchor), path):
+        return "it is the whole file system"
+    for home in homes:
+        # A home that is / belongs to a system user without one.
+        if home != Path(home.anchor) and _is_at(home, path):
+            return "it is a home folder"
+        if home != Path(home.anchor) and _is_in(home, path):
+            return f"it holds the home folder {home}"
+    for socket in sockets:
+        if _is_in(socket, path):
+            what = "it is" if _is_at(socket, path) else "it holds"
+            return f"{what} the socket of a container engine, which is as good as root"
+    if path == Path("/proc") or Path("/proc") in path.parents:
+        return "by way of it, all files of this machine can be reached"
+    return ""
+
+
+def homes_near(path: Path) -> list[Path]:
+    """The home folders of the caller and of the owner of `path`, resolved."""
+    homes = []
+    with suppress(RuntimeError):  # no HOME, and no entry for the user
+        homes.append(Path.home())
+    if sys.platform != "win32":
+        import pwd
+
+        for uid in {os.getuid(), path.stat().st_uid}:
+            try:
+                homes.append(Path(pwd.getpwuid(uid).pw_dir))
+            except KeyError:
+                continue
+    return [home.resolve() for home in homes]
+
+
+def sockets_near(known: list[Path]) -> list[Path]:
+    """The sockets of engines on this machine: those that are known, and where others have theirs;
+    resolved."""
+    found = [Path(name) for name in _SOCKETS]
+    if sys.platform != "win32":
+        found += [Path("/run/user", str(os.getuid()), name) for name in _OWN_SOCKETS]
+    return [*known, *(path.resolve() for path in found if _exists(path))]
+
+
+def _exists(path: Path) -> bool:
+    with suppress(OSError):  # a folder that we may not even look into
+        return path.exists()
+    return False
+
+
+def _is_in(inner: Path, path: Path) -> bool:
+    """Whether `inner` is `path`, or below it: by its name, or by that of a mount of it."""
+    return any(_is_at(each, path) for each in (inner, *inner.parents) if each != Path(path.anchor))
+
+
+def _is_at(one: Path, other: Path) -> bool:
+    """Whether they are the same place. A bind mount has another name for it."""
+    if one == other:
+        return True
+    with suppress(OSError):
+        return one.samefile(other)
+    return False

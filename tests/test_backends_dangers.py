@@ -1,0 +1,79 @@
+"""What of this machine gives all of it away, where a container sees it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docker_kernel.backends.dangers import danger, homes_near, sockets_near
+
+HOME = Path("/home/ann")
+SOCKETS = [Path("/run/docker.sock"), Path("/data/engine/docker.sock")]
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("/", "whole file system"),
+        ("/home/ann", "home folder"),
+        ("/home", "holds the home folder /home/ann"),
+        ("/run", "socket"),
+        ("/data", "socket"),
+        ("/data/engine", "socket"),
+        ("/data/engine/docker.sock", "it is the socket"),
+        ("/proc", "all files"),
+        ("/proc/1/root", "all files"),
+        ("/home/ann/project", ""),
+        ("/home/bob/shared", ""),
+        ("/homes", ""),
+        ("/data/other", ""),
+        ("/run/user/1000/x", ""),
+    ],
+)
+def test_what_is_never_mounted(folder: str, words: str) -> None:
+    why = danger(Path(folder), [HOME], SOCKETS)
+    assert (words in why) if words else why == ""
+
+
+def test_a_system_user_whose_home_is_the_root_can_mount_folders() -> None:
+    assert danger(Path("/srv/x"), [Path("/")], []) == ""
+
+
+def test_homes_are_the_caller_s_and_the_owner_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "mine"))
+    assert (tmp_path / "mine").resolve() in homes_near(tmp_path)
+
+
+@pytest.fixture
+def bound(tmp_path: Path) -> Iterator[Path]:
+    """A bind mount of /, which no path of it tells."""
+    place = tmp_path / "bound"
+    place.mkdir()
+    if os.getuid() != 0 or subprocess.run(["mount", "--bind", "/", place], check=False).returncode:
+        pytest.skip("only root can mount")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_bind_mount_of_the_root_is_the_root(bound: Path) -> None:
+    assert "whole file system" in danger(bound, [], [])
+    assert "home folder" in danger(bound / "root", [Path("/root")], [])
+
+
+def test_sockets_of_other_engines_are_known_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "podman.sock"
+    monkeypatch.setattr("docker_kernel.backends.dangers._SOCKETS", (str(path), "/nowhere/x.sock"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert path.resolve() in sockets_near([Path("/a")])
+        assert Path("/nowhere/x.sock") not in sockets_near([Path("/a")])
+        assert "it holds the socket" in danger(tmp_path.resolve(), [], sockets_near([]))
