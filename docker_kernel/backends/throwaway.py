@@ -18,6 +18,9 @@ MAX_PIDS = 256
 LOOK_SECONDS = 2.0
 """How long to look for the last words of a container that is too slow."""
 
+GRACE_SECONDS = 3
+"""How long a container that is stopped may take to end by itself."""
+
 RETRY_SECONDS = 3.0
 """How long a start may be held up by one container that could not be removed before."""
 
@@ -101,6 +104,16 @@ def remove_container(engine: Engine, name: str, seconds: float = 10.0) -> bool:
     removed = _remove(engine, name, Deadline(seconds))
     (_left.discard if removed else _left.add)((engine.url, name))
     return removed
+
+
+def stop_container(engine: Engine, name: str) -> bool:
+    """End a container of a kernel: its server may end its sessions first. True where it is gone,
+    False where that can't be told."""
+    with suppress(DockerKernelError):  # whatever it was: what is left is removed by force
+        deadline = Deadline(GRACE_SECONDS + LOOK_SECONDS)
+        with engine.calling("stopping the container", deadline) as api:
+            api.stop(name, timeout=GRACE_SECONDS)
+    return remove_container(engine, name)
 
 
 def remove_left(engine: Engine) -> None:

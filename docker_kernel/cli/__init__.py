@@ -12,18 +12,21 @@ from pathlib import Path
 from docker_kernel_server import __version__
 
 from ..errors import DockerKernelError
-from . import install, list_, prune, run, uninstall
+from . import exec_, install, list_, logs, prune, ps, run, stop, uninstall
 
 EXIT_CODES = {
     0: "done",
     1: "it could not be done, and the message says why and what to type; `run`: a cell raised",
     2: "the command line is wrong",
+    125: "`exec` alone: the container or the engine can't be used",
+    126: "`exec` alone: the command can't be executed",
+    127: "`exec` alone: there is no such command in the container",
     130: "interrupted with Ctrl-C",
     141: "who reads the output has hung up, as in `docker-kernel list | head -1`",
 }
-"""What each means; the same table is in docs/commands.md."""
+"""What each means, but `exec` gives its command's own; the same table is in docs/commands.md."""
 
-VERBS = (install, uninstall, list_, run, prune)
+VERBS = (install, uninstall, list_, run, ps, logs, exec_, stop, prune)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except DockerKernelError as exc:
         print(f"docker-kernel: {exc}", file=sys.stderr)
-        return 1
+        return int(getattr(options, "failure", 1))
     except KeyboardInterrupt:
         print("docker-kernel: interrupted", file=sys.stderr)
         return 130

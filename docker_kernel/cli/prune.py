@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..deadline import Deadline
+from .choosing import ENGINE_SECONDS, connect
+from .items import Item, report
 
 if TYPE_CHECKING:
     from ..backends.docker import Engine
-
-ENGINE_SECONDS = 60.0
-"""How long all questions to the engine may take."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """A container or a volume, and what became of it: removed, left over, kept, or failed."""
-
-    kind: str
-    name: str
-    outcome: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.outcome}: {self.kind} {self.name}: {self.why}"
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,20 +33,10 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def prune(options: argparse.Namespace) -> int:
     """Remove, and say what was removed, what was kept, and why. Returns the exit code."""
-    from ..backends.docker import Engine  # slow
-
-    items = []
-    with closing(Engine(os.environ, Deadline(ENGINE_SECONDS))) as engine:
-        for item in chain(_containers(engine, options.dry_run), _volumes(engine, options.dry_run)):
-            items.append(item)
-            if not options.json:
-                print(item, flush=True)
-    if options.json:
-        found = [asdict(item) for item in items]
-        print(json.dumps({"dry_run": options.dry_run, "items": found}, indent=1))
-    elif not any(item.outcome != "kept" for item in items):
-        print("There is nothing to remove.")
-    return 1 if any(item.outcome == "failed" for item in items) else 0
+    dry_run = options.dry_run
+    with connect() as engine:
+        items = chain(_containers(engine, dry_run), _volumes(engine, dry_run))
+        return report(items, options.json, "There is nothing to remove.", dry_run=dry_run)
 
 
 def _containers(engine: Engine, dry_run: bool) -> Iterator[Item]:
