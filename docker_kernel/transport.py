@@ -278,7 +278,11 @@ def _shake_hands(stream: SocketStream, protocol: ClientSide, until: float) -> Li
         raise _from_wire(stream.peer, exc) from exc
     if not protocol.ready:
         if heard:
-            raise _not_a_server(stream.peer, "it hung up before the handshake was done")
+            lost = _not_a_server(stream.peer, "it hung up before the handshake was done")
+            if protocol.server is None:
+                raise lost
+            # It is one: with a crowd at its port it closes who has not shown yet who he is.
+            raise _NotYet(lost, HANG_UP_SECONDS)
         why = "it closes each connection at once, as the port of a container without a server does"
         raise _NotYet(_not_a_server(stream.peer, why), HANG_UP_SECONDS)
     return Link(stream, protocol, early)

@@ -169,6 +169,15 @@ def test_the_bound_of_the_depth_is_exact(filling: Any, own: int) -> None:
 MEBIBYTE = 1 << 20
 
 
+def complaint(line: bytes) -> str:
+    """What is wrong with a line, "" for nothing."""
+    try:
+        load_line(line)
+    except BadLine as exc:
+        return str(exc)
+    return ""
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
@@ -183,21 +192,26 @@ MEBIBYTE = 1 << 20
         (b'{"a": ' + b"7" * 8 * MEBIBYTE + b"e-9000000}", "too large|"),
         (b'{"a": [' + b"1e999," * 100 + b"1]}", "too large"),
     ],
-    ids=["deep", "wide", "many chains", "strings", "escapes", "digits", "minus", "fraction"]
-    + ["exponent", "infinite"],
+    ids=[
+        "deep",
+        "wide",
+        "chains",
+        "strings",
+        "escapes",
+        "digits",
+        "minus",
+        "fraction",
+        "small",
+        "inf",
+    ],
 )
 def test_a_line_that_is_made_to_be_slow_is_not(line: bytes, says: str) -> None:
     """P3, P9: who sends it would hold up everybody else, on either side. It took minutes."""
     began = time.process_time()
-    try:
-        load_line(line)
-    except BadLine as exc:
-        assert says
-        assert re.search(says, str(exc))
-        assert len(str(exc)) < 200
-    else:
-        assert says in ("", "too large|")
+    found = complaint(line)
     assert time.process_time() - began < 5
+    assert re.fullmatch(says or "", found) or (says and re.search(says, found))
+    assert len(found) < 200
 
 
 def test_the_bounds_of_what_is_many_are_exact() -> None:

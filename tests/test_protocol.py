@@ -21,6 +21,7 @@ from docker_kernel_server.errors import (
     VersionMismatch,
 )
 from docker_kernel_server.framing import dump_line
+from docker_kernel_server.handshake import Secret, prove
 from docker_kernel_server.messages import (
     Auth,
     Chunk,
@@ -44,7 +45,6 @@ from docker_kernel_server.protocol import (
     RawCommand,
     ServerSide,
     State,
-    prove,
 )
 from strategies import bytewise, json_objects, pieces, quick
 
@@ -154,6 +154,73 @@ def test_the_servers_proof_is_its_own() -> None:
     _, answer = greet()
     assert answer.proof == prove(SECRET, "server", NONCE, answer.nonce)
     assert answer.proof != prove(SECRET, "client", NONCE, answer.nonce)
+
+
+def test_a_secret_shows_in_no_repr() -> None:
+    """X3: whatever prints the variables of a frame, as IPython's %tb and cgitb do."""
+    for text in (repr(Secret(SECRET)), str(Secret(SECRET)), f"{Secret(SECRET)}"):
+        assert text == "<secret>"
+    for side in (ServerSide(SECRET), ClientSide(SECRET)):
+        assert SECRET.decode() not in repr(vars(side))
+
+
+def test_nonces_are_fresh_and_long() -> None:
+    """P6: so that no proof is ever asked for twice."""
+    nonces = {json.loads(ClientSide(SECRET).hello())["nonce"] for _ in range(100)}
+    nonces |= {greet()[1].nonce for _ in range(100)}
+    assert len(nonces) == 200
+    assert {len(nonce) for nonce in nonces} == {64}
+
+
+def reflected(what: str, client_hello: Hello) -> list[Message]:
+    """What somebody without the secret may make of what he has: the client's words, and another
+    server's."""
+    nonce = client_hello.nonce
+    proofs = {
+        "no proof": None,
+        "its nonce": nonce,
+        "an empty one": "",
+        "another's": prove(b"another secret", "server", nonce, nonce),
+    }
+    if what == "its hello":
+        return [client_hello]
+    if what == "a final alone":
+        return [Final("hello", 0), Final("auth", 0), Final("resume", 0, result={})]
+    return [ServerHello("hello", 1, "x", nonce, proofs[what]), Final("hello", 0), Final("auth", 0)]
+
+
+@pytest.mark.parametrize(
+    "what", ["its hello", "its nonce", "an empty one", "another's", "no proof", "a final alone"]
+)
+def test_a_client_sends_nothing_to_who_reflects_its_words(what: str) -> None:
+    """P6: neither its proof nor its first request."""
+    client = ClientSide(SECRET, Resume("resume", "name"))
+    said = client.hello()
+    lines = [encode(line) for line in reflected(what, Hello(**_keys(said)))]
+
+    def take_it_all() -> None:
+        for line in lines:
+            list(client.receive(line))
+
+    with pytest.raises(ProtocolError):
+        take_it_all()
+    assert not client.ready
+    assert client.to_send() == b""
+
+
+def _keys(line: bytes) -> dict[str, Any]:
+    return {key: value for key, value in json.loads(line).items() if key != "type"}
+
+
+def test_a_server_proves_nothing_for_a_client_to_use() -> None:
+    """P6: its own proof, over nonces that a stranger has chosen, is no client's."""
+    first, answer = greet()
+    again, other = ServerSide(SECRET), None
+    for out in send(again, hello(answer.nonce)):
+        other = out if isinstance(out, ServerHello) else other
+    assert other is not None
+    assert other.proof is not None
+    assert refused(send(first, encode(Auth("a", other.proof)))) == "authentication_failed"
 
 
 def test_a_server_without_a_secret_has_no_proof_and_is_ready() -> None:

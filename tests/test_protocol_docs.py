@@ -17,8 +17,10 @@ from docker_kernel_server import (
     clients,
     connection,
     errors,
+    doorway,
     files,
     framing,
+    handshake,
     journal,
     messages,
     outgoing,
@@ -119,7 +121,7 @@ def test_the_worked_example_is_right() -> None:
         signed = "\n".join([lines[0], role, hello["nonce"], answer["nonce"]])
         proof = hmac.new(secret, signed.encode(), hashlib.sha256).hexdigest()
         assert message["proof"] == proof
-        assert protocol.prove(secret, role, hello["nonce"], answer["nonce"]) == proof
+        assert handshake.prove(secret, role, hello["nonce"], answer["nonce"]) == proof
     assert final == {"type": "final", "id": hello["id"], "status": 0}
 
 
@@ -166,6 +168,9 @@ def test_the_bounds_are_the_codes() -> None:
     assert int(many.replace(" ", "")) == framing.MAX_CONTAINERS
     assert int(bounds["digits of an integer"]) == framing.MAX_DIGITS
     assert int(bounds["connections"]) == server.MAX_CONNECTIONS
+    strangers = bounds["connections that have not done the handshake, nor run a raw command"]
+    assert int(strangers) == doorway.MAX_STRANGERS
+    assert bounds["a secret"] == f"{handshake.MIN_SECRET_BYTES} bytes at least"
     assert int(bounds["clients that said `resume`"]) == clients.MAX_CLIENTS
     unread = bounds["what one of them has not acknowledged, while it is there"]
     assert unread == f"{outgoing.MAX_UNACKNOWLEDGED_BYTES // mebibyte} MiB"

@@ -341,6 +341,15 @@ def test_the_secret_is_nowhere_to_be_seen(guarded: Server) -> None:
     assert SECRET not in guarded.log()
 
 
+@pytest.mark.parametrize(("secret", "says"), [("", "there is none"), ("x" * 15, "it has 15")])
+def test_a_secret_that_can_be_guessed_is_refused(tmp_path: Path, secret: str, says: str) -> None:
+    """P6: a stranger gets a proof, and may try secrets against it at home."""
+    server = Server(tmp_path, secret=secret)
+    with pytest.raises(AssertionError, match=f"(?s){says}.*openssl rand"):
+        server.__enter__()
+    assert server.process.returncode == 2
+
+
 # ---- addresses and starts
 
 
@@ -493,10 +502,10 @@ HELLO = {"type": "hello", "id": "h", "protocol": 1, "nonce": make_nonce()}
 
 @contextlib.asynccontextmanager
 async def in_process(
-    folder: Path, port: int
+    folder: Path, port: int, secret: bytes | None = None
 ) -> AsyncIterator[tuple[InProcess, asyncio.Task[None]]]:
     """A server in this process, for a test that changes its times; and its task."""
-    running = InProcess(Options(str(folder), port=port))
+    running = InProcess(Options(str(folder), port=port, secret=secret))
     task = asyncio.get_running_loop().create_task(running.serve())
     try:
         yield running, task

@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, List, Optional
 
 from . import __version__
+from .handshake import MIN_SECRET_BYTES, Secret
 from .server import Options, Server
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ def main(args: Optional[List[str]] = None) -> int:
     secret = None
     if given.secret_from_stdin:
         _close_to_others()
-        secret = sys.stdin.buffer.readline().strip()
-        if not secret:
+        secret = Secret(sys.stdin.buffer.readline().strip())
+        if len(secret) < MIN_SECRET_BYTES:
+            found = f"it has {len(secret)} bytes" if secret else "there is none"
             parser.error(
-                "--secret-from-stdin: there is no secret on standard input; write one line"
+                f"--secret-from-stdin: {found}; write one line of {MIN_SECRET_BYTES} bytes at "
+                "least, such as what this prints: openssl rand -hex 32"
             )
     if secret is None and given.host not in LOOPBACK and not given.allow_unauthenticated:
         parser.error(

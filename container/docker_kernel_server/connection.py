@@ -60,11 +60,7 @@ class Connection(asyncio.Protocol, Wire):
         self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         _keep_alive(transport.get_extra_info("socket"))
-        if not self._server.admit(self):
-            text = "this server has too many connections; close some, and connect again\n"
-            self.send(encode(Final("", 1, "refused", text, code=RequestRefused.code)))
-            transport.close()
-            return
+        self._server.admit(self)
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(HANDSHAKE_SECONDS, self._check_handshake)
 
@@ -134,8 +130,12 @@ class Connection(asyncio.Protocol, Wire):
     # -- inside
 
     def _perform(self, items: Sequence[Union[FromClient, RawCommand, Event]]) -> None:
-        if self._side.state is State.READY:
-            self._server.hold_lease(self)
+        wanted = self._side.state is State.READY or any(
+            isinstance(item, RawCommand) for item in items
+        )
+        if wanted and not self._server.hold_lease(self):
+            self._turn_away()
+            return
         for item in items:
             if isinstance(item, RawCommand):
                 self._raw.append(item)
@@ -169,8 +169,14 @@ class Connection(asyncio.Protocol, Wire):
         except RequestRefused as exc:
             self.send(encode(Final(request.id, 1, "refused", exc.message, code=exc.code)))
 
+    def _turn_away(self) -> None:
+        text = "this server has too many connections; close some, and connect again\n"
+        self.send(encode(Final("", 1, "refused", text, code=RequestRefused.code)))
+        self._side.state = State.CLOSED
+        self._ending = True
+        self.close()
+
     async def _serve_raw(self) -> None:
-        self._server.hold_lease(self)
         while self._raw and self._transport is not None:
             await self._serve_raw_command(self._raw.pop(0))
         self._raw_task = None

@@ -25,10 +25,7 @@ A server without a secret leaves its proof out, and the connection is ready afte
 from __future__ import annotations
 
 import enum
-import hashlib
-import hmac
 import re
-import secrets
 from typing import Iterator, List, Optional, Union
 
 from . import __version__
@@ -43,6 +40,7 @@ from .errors import (
     VersionMismatch,
 )
 from .framing import MAX_LINE_BYTES, LineSplitter, load_line
+from .handshake import Secret, check_nonce, is_proof, make_nonce, prove
 from .messages import (
     MAX_ID_CHARS,
     Auth,
@@ -77,25 +75,7 @@ _HTTP = re.compile(
     rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|CONNECT|TRACE|PRI) "
     rb"|[A-Z]+ [^ \n]+ HTTP/\d(\.\d)?\r?(\n|\Z)"
 )
-_NONCE = re.compile(r"[0-9a-f]{32,128}")
 _TLS = b"\x16\x03"
-
-
-def make_nonce() -> str:
-    """32 random bytes, in hex."""
-    return secrets.token_hex(32)
-
-
-def prove(secret: bytes, role: str, client_nonce: str, server_nonce: str) -> str:
-    """The proof, in hex, that ``role`` ("client" or "server") knows ``secret``."""
-    text = f"docker-kernel 1\n{role}\n{client_nonce}\n{server_nonce}"
-    return hmac.new(secret, text.encode("utf-8"), hashlib.sha256).hexdigest()
-
-
-def _check_nonce(nonce: str) -> None:
-    # Hex alone, so that no newline in a nonce makes two pairs of nonces look the same to `prove`.
-    if not _NONCE.fullmatch(nonce):
-        raise BadMessage("hello: 'nonce' must be 32 to 128 hex digits, in lower case")
 
 
 class State(enum.Enum):
@@ -123,7 +103,7 @@ class ServerSide:
     def __init__(self, secret: Optional[bytes] = None) -> None:
         self.state = State.UNDECIDED
         self.client = ""
-        self._secret = secret
+        self._secret = None if secret is None else Secret(secret)
         self._lines = LineSplitter(MAX_HANDSHAKE_LINE_BYTES)
         # Where no raw command is served anyway, a stranger can't make us hold a large one.
         self._raw_limit = MAX_RAW_COMMAND_BYTES if secret is None else MAX_HANDSHAKE_LINE_BYTES
@@ -258,7 +238,7 @@ class ServerSide:
             yield from self._answer_hello(request)
         elif isinstance(request, Auth) and self._client_nonce and self._secret is not None:
             proof = prove(self._secret, "client", self._client_nonce, self._nonce)
-            if not hmac.compare_digest(proof.encode(), request.proof.encode("utf-8", "replace")):
+            if not is_proof(request.proof, proof):
                 raise AuthenticationFailed("the proof is wrong: the two ends have other secrets")
             self._become_ready()
             yield Final(request.id, 0)
@@ -272,7 +252,7 @@ class ServerSide:
                 f"protocol {PROTOCOL_VERSION}; "
                 "install the same version of docker-kernel on both ends"
             )
-        _check_nonce(hello.nonce)
+        check_nonce(hello.nonce)
         self.client = hello.client[:MAX_ID_CHARS]
         self._client_nonce = hello.nonce
         proof = None
@@ -304,7 +284,7 @@ class ClientSide:
         self.ready = False
         self.server: Optional[ServerHello] = None
         self.resumed: Json = {}
-        self._secret = secret
+        self._secret = None if secret is None else Secret(secret)
         self._resume = resume
         self._nonce = make_nonce()
         self._lines = LineSplitter(MAX_HANDSHAKE_LINE_BYTES)
@@ -372,10 +352,10 @@ class ClientSide:
                 if self._secret is None
                 else "a secret is set here, and the server doesn't have one"
             )
-        _check_nonce(hello.nonce)
+        check_nonce(hello.nonce)
         if self._secret is not None and hello.proof is not None:
             proof = prove(self._secret, "server", self._nonce, hello.nonce)
-            if not hmac.compare_digest(proof.encode(), hello.proof.encode("utf-8", "replace")):
+            if not is_proof(hello.proof, proof):
                 raise AuthenticationFailed("the server doesn't have the secret that is set here")
             self._out.append(
                 encode(Auth("auth", prove(self._secret, "client", self._nonce, hello.nonce)))

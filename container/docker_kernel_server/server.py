@@ -11,13 +11,14 @@ import socket
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional, Set
 
 from . import __version__
 from .clients import Clients
 from .commands import Commands
 from .connection import HANDSHAKE_SECONDS, Connection
+from .doorway import Doorway, Strangers
 from .files import Files
 from .limits import read_limits
 from .messages import Json
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import ssl  # not every Python in an image has it
 
 MAX_CONNECTIONS = 1000
+"""Of clients, and of those whose commands run. See `MAX_STRANGERS` for the others."""
 
 READ_BYTES = 4096
 """What is read of standard input at a time; nothing is expected there."""
@@ -49,7 +51,7 @@ class Options:
     workplace: str
     host: str = "127.0.0.1"
     port: int = 8000
-    secret: Optional[bytes] = None
+    secret: Optional[bytes] = field(default=None, repr=False)
     tls: "Optional[ssl.SSLContext]" = None
     lease: Optional[float] = None
     """Seconds without any client after which the server ends; None for never."""
@@ -70,6 +72,7 @@ class Server:
         self.clients = Clients(self)
         self.connections: Set[Connection] = set()
         self._tenants: Set[Connection] = set()
+        self._strangers = Strangers()
         self._started = time.monotonic()
         self._stopped = asyncio.Event()
         self._deserted = asyncio.Event()
@@ -78,19 +81,13 @@ class Server:
     async def serve(self) -> None:
         """Serve until `stop`. OSError where the port can't be had."""
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(
-            lambda: Connection(self),
-            self.options.host,
-            self.options.port,
-            reuse_address=True,
-            backlog=1024,
-            ssl=self.options.tls,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS if self.options.tls else None,
+        doorway = Doorway(
+            lambda: Connection(self), self._strangers, self.options.tls, HANDSHAKE_SECONDS
         )
+        port = await doorway.open(self.options.host, self.options.port)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGCHLD, self.commands.reap)
-        port = listener.sockets[0].getsockname()[1]
         _say(f"listening on {self.options.host}:{port}")
         # IPython's import takes a while, and a client is sure to come.
         self.sessions.zygote()
@@ -100,7 +97,7 @@ class Server:
         try:
             await self._stopped.wait()
         finally:
-            listener.close()
+            doorway.close()
             for connection in list(self.connections):
                 connection.finish(STOPPED)
             self.clients.end_away()
@@ -128,11 +125,11 @@ class Server:
         """End `serve`."""
         self._stopped.set()
 
-    def admit(self, connection: Connection) -> bool:
-        """Somebody has connected. False where there are too many."""
+    def admit(self, connection: Connection) -> None:
+        """Somebody has connected."""
         self.connections.add(connection)
+        self._strangers.add(connection, connection.abort)
         self._deserted.clear()
-        return len(self.connections) <= MAX_CONNECTIONS
 
     def dismiss(self, connection: Connection) -> None:
         """A connection is gone."""
@@ -141,20 +138,31 @@ class Server:
             self._deserted.set()
         self.release_lease(connection)
 
-    def hold_lease(self, connection: Connection) -> None:
+    def hold_lease(self, connection: Connection) -> bool:
         """It has proved to be a client's, or runs something: the server doesn't end now.
 
-        That somebody has connected means nothing: any program of the machine can, for ever.
+        That somebody has connected means nothing: any program of the machine can, for ever. False
+        where there are too many.
         """
+        if connection in self._tenants:
+            return True
+        if len(self._tenants) >= MAX_CONNECTIONS:
+            return False
         self._tenants.add(connection)
+        self._strangers.discard(connection)
         if self._lease is not None:
             self._lease.cancel()
             self._lease = None
             _say("a client is here")
+        return True
 
     def release_lease(self, connection: Connection) -> None:
         """It needs the server no more."""
         self._tenants.discard(connection)
+        if connection in self.connections:
+            self._strangers.add(connection, connection.abort)
+        else:
+            self._strangers.discard(connection)
         self._start_lease()
 
     def _start_lease(self) -> None:

@@ -6,6 +6,8 @@ import ipaddress
 from dataclasses import replace
 from pathlib import Path
 
+from docker_kernel_server.handshake import Secret
+
 from ..config import Settings
 from ..deadline import Deadline
 from ..errors import SettingError
@@ -78,7 +80,7 @@ def read_secret(path: str) -> bytes | None:
         raise SettingError(
             f"the secret file {path} can't be read", str(exc.strerror), remedy
         ) from exc
-    secret = text.split(b"\n", 1)[0].strip()
+    secret = Secret(text.split(b"\n", 1)[0].strip())
     if not secret:
         raise SettingError(
             f"the secret file {path} has no secret", "its first line is empty", remedy

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from docker_kernel_server.handshake import Secret, make_secret
 
 from ..config import Settings
 from ..deadline import Deadline
@@ -46,7 +47,7 @@ class _Running:
     """The server's container, from the moment that its name is known."""
 
     name: str
-    secret: bytes
+    secret: bytes = field(repr=False)
     tail: LogTail | None = None
     close: Callable[[], None] | None = None
     """Lets go of the container's output, which ends the tail."""
@@ -179,7 +180,7 @@ class DockerBackend(Stoppable):
         """Create and start a container; None where its server ended at once."""
         self._check_stopping()
         # The name is noted before the engine hears of it, so that nothing can be left behind.
-        running = self._running = _Running(unique_name(), secrets.token_hex(32).encode("ascii"))
+        running = self._running = _Running(unique_name(), make_secret())
         with engine.calling("creating the container", deadline) as api:
             api.create_container(plan.image_id, **creation(api, plan, self._settings, running.name))
             if plan.folder is None and not self._settings.read_only:
@@ -228,9 +229,9 @@ class DockerBackend(Stoppable):
             if mount["Destination"] == WORKPLACE:
                 self._folder = Path(mount["Source"])
         mark_taken(name)
-        endpoint = _endpoint(name, secret.encode(), found)
+        endpoint = _endpoint(name, Secret(secret.encode()), found)
         self._running = _Running(
-            name, secret.encode(), LogTail(_quietly(logs)), logs.close, endpoint
+            name, Secret(secret.encode()), LogTail(_quietly(logs)), logs.close, endpoint
         )
         return endpoint
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import secrets
 import tarfile
 from contextlib import suppress
 from typing import Any
+
+from docker_kernel_server.handshake import make_secret
 
 from .. import runtime
 from ..config import Settings
@@ -108,7 +109,7 @@ class JoinedBackend:
         python = find_python(run, f"the container {self._name}")
         folder = self._bring(engine, str(found["Image"]), python, deadline, progress)
         progress(f"starting the server in the container {self._name}")
-        secret = secrets.token_hex(32).encode("ascii")
+        secret = make_secret()
         command = [
             *(python.executable, "-I", "-S", f"{folder}/{runtime.ENTRY}"),
             *("--workplace", found["Config"]["WorkingDir"] or "/"),

@@ -4,7 +4,6 @@ choice."""
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import IO, cast
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
+
+from docker_kernel_server.handshake import make_secret
 
 from .. import runtime
 from ..config import Settings
@@ -90,7 +91,7 @@ class LocalBackend(Stoppable):
                 "use a container (DOCKER_KERNEL_MODE=docker), or work in WSL",
             )
         folder = self._settings.workspace_folder()
-        secret = secrets.token_hex(32).encode("ascii")
+        secret = make_secret()
         with deadline.step("starting the server"):
             process = self._process = _spawn(
                 _command(folder, self._settings.lease), self._environment()
