@@ -26,6 +26,7 @@ DockerKernelError
         ConnectionLost        it was there, and is gone
         RequestRefused        it answered a request with an error, in its own words
     TransferError             a file or a variable can't be moved, or arrived damaged
+    CodeRefused               code that the settings don't let through; it was not sent
 """
 
 from __future__ import annotations
@@ -155,3 +156,38 @@ class RequestRefused(ServerError):
 
 class TransferError(DockerKernelError, ValueError):
     """A file or a variable can't be moved, or arrived damaged."""
+
+
+class CodeRefused(DockerKernelError):
+    """Code that the settings don't let through; nothing of it was sent.
+
+    `line` counts from 1, `excerpt` is that line and the carets below it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        why: str = "",
+        remedy: str = "",
+        line: int = 1,
+        excerpt: tuple[str, str] = ("", ""),
+    ) -> None:
+        super().__init__(what, why, remedy)
+        self.line = line
+        self.excerpt = excerpt
+
+    def __str__(self) -> str:
+        mark = f"----> {self.line} "
+        text, carets = self.excerpt
+        return "\n".join(
+            [
+                "Nothing of this was sent:",
+                f"{mark}{text}",
+                f"{' ' * len(mark)}{carets}",
+                super().__str__(),
+            ]
+        )
+
+    def moved(self, lines: int) -> CodeRefused:
+        """The same for a text with so many lines before it."""
+        return CodeRefused(self.what, self.why, self.remedy, self.line + lines, self.excerpt)
