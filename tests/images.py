@@ -1,11 +1,11 @@
 """Images for the tests and the demo, made from Debian's packages without an image registry.
 
-    python tests/images.py base | old | ipython | nopython | notebook
+    python tests/images.py base | old | ipython | nopython | notebook | ipykernel
 
 `base` has the Python version that runs this script, `old` has 3.9, `ipython` has an IPython of its
-own, `nopython` has a shell and no Python, and `notebook` is `base` with libraries from PyPI. Prints
-the image's name. The file systems are kept as tar files in the user's cache folder, so that a
-second run takes seconds.
+own, `nopython` has a shell and no Python; `notebook` and `ipykernel` are `base` with libraries from
+PyPI. Prints the image's name. The file systems are kept as tar files in the user's cache folder, so
+that a second run takes seconds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,6 @@ if sys.platform != "win32":
     import fcntl
 
 KINDS = ("base", "old", "ipython", "nopython")
-NOTEBOOK = "notebook"
 LIBRARIES = ("matplotlib", "nest_asyncio", "pandas", "rich", "tqdm")
 # The others that ipywidgets asks for come with IPython, which is lent to the image.
 WIDGETS = ("ipywidgets>=8,<9", "jupyterlab_widgets", "widgetsnbextension")
@@ -163,9 +164,22 @@ def image(kind: str, client: docker.DockerClient) -> str:
 
 def notebook_image(client: docker.DockerClient) -> str:
     """The name of an image with what people use in notebooks. Raises CannotError."""
+    return image_with(client, "notebook", INSTALL)
+
+
+def ipykernel_image(client: docker.DockerClient) -> str:
+    """The name of an image with the ipykernel that is here. Raises CannotError."""
+    wanted = f"ipykernel=={metadata.version('ipykernel')}"
+    install = PIP_INSTALL.replace("--no-compile ", "")  # as people do, and it starts faster
+    script = f"export PIP_BREAK_SYSTEM_PACKAGES=1\n{install} {wanted}\n"
+    return image_with(client, "ipykernel", script)
+
+
+def image_with(client: docker.DockerClient, kind: str, script: str) -> str:
+    """The name of an image with what a script adds to `base`. Raises CannotError."""
     base = image("base", client)
-    made = Recipe(NOTEBOOK, f"{INSTALL}# {base}\n", "python3")
-    name = f"docker-kernel-test/{NOTEBOOK}:{made.tag}"
+    made = Recipe(kind, f"{script}# {base}\n", "python3")
+    name = f"docker-kernel-test/{kind}:{made.tag}"
     try:
         client.images.get(name)
     except ImageNotFound:
@@ -173,7 +187,7 @@ def notebook_image(client: docker.DockerClient) -> str:
         file = cache / f"{made.name}-{made.tag}.tar"
         with locked(cache / f"{made.name}.lock"):
             if not file.exists():
-                say(f"image: installing {', '.join(LIBRARIES)} and widgets")
+                say(f"image: installing what {kind} has")
                 install_into(client, base, made.script, file)
         import_image(client, name, file, made.command)
     return name
@@ -260,15 +274,14 @@ def locked(file: Path) -> Iterator[None]:
 
 def main(arguments: list[str]) -> int:
     """The script; returns its exit code."""
-    if len(arguments) != 1 or arguments[0] not in (*KINDS, NOTEBOOK):
+    with_pip = {"notebook": notebook_image, "ipykernel": ipykernel_image}
+    if len(arguments) != 1 or arguments[0] not in (*KINDS, *with_pip):
         say(__doc__ or "")
         return 2
     try:
         with using() as engine, contextlib.closing(engine.client()) as client:
-            if arguments[0] == NOTEBOOK:
-                print(notebook_image(client))
-            else:
-                print(image(arguments[0], client))
+            make = with_pip.get(arguments[0]) or partial(image, arguments[0])
+            print(make(client))
     except CannotError as exc:
         say(f"image: {exc}")
         return 1

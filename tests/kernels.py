@@ -83,6 +83,8 @@ class Kernel:
     """A kernel from `__enter__` to `__exit__`, with settings as arguments and in ``folder``."""
 
     running = 0
+    output: int | None = None
+    """Where the process's own stdout and stderr go; None: where ours go."""
 
     def __init__(self, *arguments: str, folder: Path, env: dict[str, str] | None = None) -> None:
         specs = self.make_specs(*arguments)
@@ -108,7 +110,9 @@ class Kernel:
     def launch(self) -> None:
         """Start the process, and wait for nothing; `__enter__` does the rest."""
         Kernel.running += 1
-        self.manager.start_kernel(cwd=str(self.folder), env=self._env)
+        self.manager.start_kernel(
+            cwd=str(self.folder), env=self._env, stdout=self.output, stderr=self.output
+        )
 
     def __enter__(self) -> Self:
         if not self.manager.has_kernel:

@@ -16,8 +16,8 @@ import pytest
 from docker_kernel_server import (
     clients,
     connection,
-    errors,
     doorway,
+    errors,
     files,
     framing,
     handshake,

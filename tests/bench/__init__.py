@@ -1,0 +1,1 @@
+"""Measures how fast it is, side by side with others: `make bench` writes docs/performance.md."""
