@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from .errors import ConnectionLost
+from .texts import plain
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 """Seconds between two tries to come back. Each is a random part of its length, so that the clients
@@ -60,8 +61,10 @@ class Absence:
         self.told = known
         what = f"{self._lost.what[0].upper()}{self._lost.what[1:]}"
         if known:
-            return f"{what}: {known}. Nothing is lost; it goes on after that. Interrupt to give up."
-        return (
+            return plain(
+                f"{what}: {known}. Nothing is lost; it goes on after that. Interrupt to give up."
+            )
+        return plain(
             f"{what} ({why}). The code goes on, and nothing is lost; trying again for "
             f"up to {self._patience:g} s. Interrupt to give up."
         )

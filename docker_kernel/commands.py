@@ -21,6 +21,7 @@ from .cancelling import Cancellation, current
 from .client import Call, Client
 from .errors import ConnectionLost, RequestRefused
 from .outputs import words_of_gap
+from .texts import plain
 
 MAX_KEPT_CHARS = 64 * 1024 * 1024
 """The most of stdout, and of stderr, that a result has; a callback gets all of it."""
@@ -227,13 +228,13 @@ def _done(final: Final, output: Output, command: Command) -> Done:
     elif final.reason == "interrupt":
         error = "the command was interrupted"
     elif final.reason not in ("ok", "exit"):
-        status, error = NO_CODE, str(final.result or final.reason)
+        status, error = NO_CODE, plain(str(final.result or final.reason))
     return output.done(status, error, final.seconds)
 
 
 def _signal_words(result: Any) -> str:
     number = result.get("signal") if isinstance(result, dict) else None
-    words = f"signal {number} ended the command"
+    words = plain(f"signal {number} ended the command")
     if number == SIGKILL:
         words = f"{words} (SIGKILL): perhaps it needed more memory than the container has"
     return words

@@ -31,6 +31,8 @@ DockerKernelError
 
 from __future__ import annotations
 
+from .texts import plain
+
 
 class DockerKernelError(Exception):
     """The base of all our errors: `what` happened, `why`, and the `remedy` to try next."""
@@ -42,8 +44,8 @@ class DockerKernelError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        # Foreign text ends up in here (an engine's answer, a log line), so newlines are folded: two
-        # lines are what fits below a cell.
+        # Foreign text ends up in here (a server's answer, a log line), so newlines are folded: two
+        # lines are what fits below a cell. And it may hold more than text.
         first = _one_line(self.what)
         if self.why:
             first = f"{first}: {_one_line(self.why)}"
@@ -51,7 +53,7 @@ class DockerKernelError(Exception):
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return plain(" ".join(text.split()))
 
 
 class SettingError(DockerKernelError, ValueError):

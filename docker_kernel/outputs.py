@@ -13,6 +13,7 @@ from typing import Any
 from docker_kernel_server import messages as wire
 
 from .errors import DockerKernelError
+from .texts import plain
 
 Content = dict[str, Any]
 
@@ -110,8 +111,8 @@ def error_of_exception(exc: Exception) -> Output:
     """What the person sees where the sandbox failed: the text with its remedy, no traceback."""
     name = type(exc).__name__
     if isinstance(exc, DockerKernelError):
-        return error(name, exc.what, [str(exc)])
-    return error(name, str(exc), [f"{name}: {exc}"])
+        return error(name, plain(exc.what), [str(exc)])
+    return error(name, plain(str(exc)), [plain(f"{name}: {exc}")])
 
 
 MALFORMED = error(
@@ -125,8 +126,9 @@ def error_of_final(final: wire.Final) -> Output | None:
     """The error of a request that ended without a reply of the session's; None where it has one."""
     if final.reason == "error" and isinstance(final.result, str):
         # The shell could not do what was asked: "ValueError: why".
-        ename, _, evalue = final.result.partition(": ")
-        return error(ename, evalue, [final.result])
+        words = plain(final.result)
+        ename, _, evalue = words.partition(": ")
+        return error(ename, evalue, [words])
     if final.reason not in _FATES:
         # Code that isn't trusted runs where this comes from.
         return None if final.result is None or isinstance(final.result, dict) else MALFORMED
@@ -135,7 +137,7 @@ def error_of_final(final: wire.Final) -> Output | None:
     if detail:
         words = detail
     elif final.code:
-        words = f"{words} ({final.code})"
+        words = f"{words} ({plain(final.code)})"
     lines = [words, _RESET] if final.reason == "died" and "ariables" not in words else [words]
     return error(ename, words, ["\n".join(lines)])
 
@@ -145,9 +147,9 @@ def _detail(result: Any) -> str:
     if isinstance(result, dict):
         for key in ("detail", "message", "evalue"):
             if isinstance(result.get(key), str):
-                return str(result[key]).strip()
+                return plain(result[key].strip())
         return ""
-    return result.strip() if isinstance(result, str) else ""
+    return plain(result.strip()) if isinstance(result, str) else ""
 
 
 def sendable(value: Any) -> Any:

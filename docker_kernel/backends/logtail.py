@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from ..deadline import Deadline
+from ..texts import plain
 
 MAX_LINES = 50
 MAX_LINE_CHARS = 2000
@@ -59,7 +60,7 @@ class LogTail:
         return f"{why}; its last lines were: {last}" if last else why
 
     def _text(self, lines: int) -> str:
-        kept = [*self._lines, self._partial] if self._partial else list(self._lines)
+        kept = [*self._lines, plain(self._partial)] if self._partial else list(self._lines)
         return "\n".join(kept[-lines:])
 
     def _read(self) -> None:
@@ -79,7 +80,8 @@ class LogTail:
             *whole, partial = (self._partial + text).split("\n")
             self._partial = partial[-MAX_LINE_CHARS:]
             for line in whole:
-                self._lines.append(line.rstrip("\r")[:MAX_LINE_CHARS])
+                # The container's code can write there, too.
+                self._lines.append(plain(line.rstrip("\r")[:MAX_LINE_CHARS]))
                 if match := _LISTENING.search(line):
                     self._address = match[1], int(match[2])
             self._changed.notify_all()

@@ -7,10 +7,9 @@ import textwrap
 from typing import Any, TextIO
 
 from ..outputs import describe_data
+from ..texts import for_terminal, without_codes
 
 WIDTH = 78
-
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Printer:
@@ -53,9 +52,9 @@ class Printer:
     def text(self, text: str) -> None:
         """A piece of a stream: shown at once, also where the line isn't finished."""
         if self._terminal:
-            self._write(text)
+            self._write(for_terminal(text))
             return
-        for piece in re.split(r"(\r|\n)", _ANSI.sub("", text)):
+        for piece in re.split(r"(\r|\n)", without_codes(text)):
             if piece == "\n":
                 self._end_draft()
                 self._write("\n")
@@ -82,9 +81,12 @@ class Printer:
 
     def _line(self, text: str) -> None:
         self.end_line()
-        self._write((text if self._terminal else _ANSI.sub("", text)).rstrip("\n") + "\n")
+        clean = for_terminal if self._terminal else without_codes
+        self._write(clean(text).rstrip("\n") + "\n")
 
     def _dim(self, text: str) -> str:
+        # Somebody else may have written the notebook.
+        text = without_codes(text)
         return f"\x1b[2m{text}\x1b[0m" if self._terminal else text
 
     def _write(self, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from docker_kernel.outputs import plain_header, words_of_gap
+from docker_kernel.texts import for_terminal
 from docker_kernel_server import messages as wire
 
 Json = dict[str, Any]
@@ -17,7 +18,7 @@ class Value:
     """The value of a cell's last expression: what the container made of it, to be shown here."""
 
     def __init__(self, data: Json, metadata: Json) -> None:
-        self._data = data
+        self._data = shown(data)
         self._metadata = metadata
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[Json, Json]:
@@ -47,19 +48,27 @@ def remote_error(ename: str, evalue: str, traceback: list[str]) -> RemoteError:
     # The name comes from code that isn't trusted, and not every text can be a class's name.
     name = ename if ename.isidentifier() else RemoteError.__name__
     cls = type(name, (RemoteError,), {"__module__": "container"})
-    error: RemoteError = cls(evalue, traceback)
+    error: RemoteError = cls(evalue, [for_terminal(line) for line in traceback])
     return error
+
+
+def shown(data: Json) -> Json:
+    """A MIME bundle; for a terminal, without what would play tricks on it."""
+    text = data.get("text/plain")
+    if not isinstance(text, str) or not sys.stdout.isatty():
+        return data
+    return {**data, "text/plain": for_terminal(text)}
 
 
 def show(event: wire.Event, shell: InteractiveShell) -> None:
     """Show one event. What is not for the eye (an error, a question) is left alone."""
     if isinstance(event, wire.Chunk):
         stream = sys.stderr if event.stream == "stderr" else sys.stdout
-        stream.write(event.data)
+        stream.write(for_terminal(event.data) if stream.isatty() else event.data)
         stream.flush()
     elif isinstance(event, (wire.Display, wire.UpdateDisplay)):
         shell.display_pub.publish(
-            event.data,
+            shown(event.data),
             event.metadata,
             transient=event.transient,
             update=isinstance(event, wire.UpdateDisplay),

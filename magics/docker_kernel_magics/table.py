@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from docker_kernel.texts import plain
+
 
 class Table:
     """Rows of text under a heading; ``notes`` stand below."""
@@ -13,7 +15,8 @@ class Table:
         self, heading: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
     ) -> None:
         self.heading = list(heading)
-        self.rows = [list(row) for row in rows]
+        # What a server says of itself stands in them.
+        self.rows = [[plain(" ".join(cell.split())) for cell in row] for row in rows]
         self.notes = list(notes)
 
     def __repr__(self) -> str:
