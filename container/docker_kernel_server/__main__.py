@@ -31,20 +31,11 @@ def main(args: Optional[List[str]] = None) -> int:
     """Run the server until it is told to stop; return the exit status."""
     parser = _parser()
     given = parser.parse_args(args)
-    secret = None
-    if given.secret_from_stdin:
-        _close_to_others()
-        secret = Secret(sys.stdin.buffer.readline().strip())
-        if len(secret) < MIN_SECRET_BYTES:
-            found = f"it has {len(secret)} bytes" if secret else "there is none"
-            parser.error(
-                f"--secret-from-stdin: {found}; write one line of {MIN_SECRET_BYTES} bytes at "
-                "least, such as what this prints: openssl rand -hex 32"
-            )
+    secret = _read_secret(parser, given)
     if secret is None and given.host not in LOOPBACK and not given.allow_unauthenticated:
         parser.error(
             f"listening on {given.host} without a secret would let anybody run code here. "
-            "Use --secret-from-stdin, or --host 127.0.0.1, or say --allow-unauthenticated"
+            "Use --secret-file, or --host 127.0.0.1, or say --allow-unauthenticated"
         )
     if not shutil.which(given.python):
         parser.error(f"--python: {given.python} is not there, or can't be run")
@@ -86,6 +77,34 @@ def _close_to_others() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _read_secret(
+    parser: argparse.ArgumentParser, given: argparse.Namespace
+) -> Optional[Secret]:
+    """The secret, from standard input or a file; None where neither was named."""
+    if not given.secret_from_stdin and given.secret_file is None:
+        return None
+    _close_to_others()
+    advice = (
+        f"write one line of {MIN_SECRET_BYTES} bytes at least, such as what this prints: "
+        "openssl rand -hex 32"
+    )
+    if given.secret_from_stdin:
+        where = "--secret-from-stdin"
+        secret = Secret(sys.stdin.buffer.readline().strip())
+    else:
+        where = f"--secret-file {given.secret_file}"
+        try:
+            with open(given.secret_file, "rb") as file:
+                secret = Secret(file.readline().strip())
+        except OSError as exc:
+            who = f"this user (uid {os.getuid()})"
+            parser.error(f"{where}: {exc.strerror}, to {who}; let it read it, and {advice}")
+    if len(secret) < MIN_SECRET_BYTES:
+        found = f"it has {len(secret)} bytes" if secret else "there is none"
+        parser.error(f"{where}: {found}; {advice}")
+    return secret
 
 
 def _tls(
@@ -142,7 +161,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--workplace", default=".", metavar="DIR", help="the folder that code runs in (default: .)")
     add("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     add("--port", type=int, default=8000, help="the port; 0 for any (default: %(default)s)")
-    add("--secret-from-stdin", action="store_true", help="read the secret: one line on stdin")
+    source = parser.add_mutually_exclusive_group().add_argument
+    source("--secret-from-stdin", action="store_true", help="read the secret: one line on stdin")
+    source("--secret-file", metavar="FILE", help="read the secret: the first line of this file")
     add("--tls-cert", metavar="FILE", help="speak TLS, with this certificate (PEM)")
     add("--tls-key", metavar="FILE", help="its key, where that is in a file of its own")
     add(
