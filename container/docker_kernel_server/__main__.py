@@ -79,9 +79,7 @@ def _close_to_others() -> None:
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _read_secret(
-    parser: argparse.ArgumentParser, given: argparse.Namespace
-) -> Optional[Secret]:
+def _read_secret(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Optional[Secret]:
     """The secret, from standard input or a file; None where neither was named."""
     if not given.secret_from_stdin and given.secret_file is None:
         return None
