@@ -3,41 +3,16 @@
 from __future__ import annotations
 
 import ast
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from wire import Server, Session, Wire
+from wire import Server, Session
 
 LOOK = "import os; os.getcwd(), os.environ.get('A'), os.environ.get('B')"
 
 
-@pytest.fixture(scope="module", params=["ipython", "plain"])
-def server(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    pythons: dict[str, str],
-) -> Iterator[Server]:
-    if request.param == "plain" and "3.8" not in pythons:
-        pytest.skip("there is no Python 3.8 on this machine")
-    python = sys.executable if request.param == "ipython" else pythons["3.8"]
-    with Server(tmp_path_factory.mktemp("work"), python=python) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[Wire]:
-    with server.connect() as connected:
-        yield connected
-
-
-@pytest.fixture
-def session(client: Wire) -> Iterator[Session]:
-    opened = client.open()
-    yield opened
-    opened.ask("close_session")
+pytestmark = pytest.mark.parametrize("server", ["ipython", "plain"], indirect=True)
 
 
 def look(session: Session, **keys: object) -> object:
