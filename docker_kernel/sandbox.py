@@ -11,7 +11,7 @@ from .backends import Endpoint, Progress, make_backend
 from .client import Client
 from .config import Settings
 from .deadline import Deadline
-from .errors import ConnectionLost, ServerNotThere, StartCancelled, StartError
+from .errors import ConnectionLost, DockerKernelError, ServerNotThere, StartCancelled, StartError
 
 RETURN_SECONDS = 3.0
 """How long a new request waits for a connection that is away; those that were sent wait on."""
@@ -145,6 +145,10 @@ class Sandbox:
                 raise StartError(
                     "the server started, and ended at once", exc.why, "run the cell again"
                 ) from exc
+            if isinstance(exc, DockerKernelError) and self.settings.resolved_mode() == "docker":
+                from .doctor import explain  # slow, and it knows this module
+
+                explain(exc)
             raise
 
     def _reconnect(self, deadline: Deadline) -> Client | None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ VERSION = {"Version": "28.0.1", "ApiVersion": "1.44", "MinAPIVersion": "1.24", "
 INFO: dict[str, Any] = {
     "OperatingSystem": "Debian GNU/Linux 12 (bookworm)",
     "ServerVersion": "28.0.1",
-    "DockerRootDir": "/var/lib/docker",
+    "DockerRootDir": "/",
     "CgroupVersion": "2",
     "CgroupDriver": "systemd",
     "MemoryLimit": True,
@@ -31,17 +31,19 @@ INFO: dict[str, Any] = {
 
 
 class FakeEngine:
-    """Answers on a Unix socket. `answers` has a JSON value, or a whole answer in bytes, for each
-    call ("GET /info"); `asked` is what was asked."""
+    """Answers on a Unix socket, or on a port of loopback.
 
-    def __init__(self, folder: Path) -> None:
+    `answers` has a JSON value, or a whole answer in bytes, for each call ("GET /info"); `asked` is
+    what was asked.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
         now = datetime.now(timezone.utc).isoformat()
         self.answers: dict[str, Any] = {
             "GET /version": VERSION,
             "GET /info": {**INFO, "SystemTime": now},
         }
         self.asked: list[str] = []
-        self.url = f"unix://{folder}/engine.sock"
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -70,10 +72,15 @@ class FakeEngine:
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
-        class Server(socketserver.ThreadingUnixStreamServer):
-            daemon_threads = True
-
-        self._server = Server(str(folder / "engine.sock"), Handler)
+        self._server: socketserver.BaseServer
+        if folder is None:
+            tcp = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            self._server, self.url = tcp, f"tcp://127.0.0.1:{tcp.server_port}"
+        else:
+            path = str(folder / "engine.sock")
+            unix = socketserver.ThreadingUnixStreamServer(path, Handler)
+            unix.daemon_threads = True
+            self._server, self.url = unix, f"unix://{path}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
@@ -89,8 +96,8 @@ class FakeEngine:
 
 
 @contextmanager
-def fake_engine(folder: Path) -> Iterator[FakeEngine]:
-    """One for the time of a with block; `folder` has a short path."""
+def fake_engine(folder: Path | None) -> Iterator[FakeEngine]:
+    """One for the time of a with block: in a folder with a short path, or on a port."""
     fake = FakeEngine(folder)
     try:
         yield fake

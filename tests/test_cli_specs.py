@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from docker_kernel.cli import main
-from docker_kernel.cli.specs import settings_in
 from docker_kernel.cli.table import lines
+from docker_kernel.specs import settings_in
 
 PROGRAM = "import sys; from docker_kernel.cli import main; sys.exit(main())"
 
@@ -48,6 +48,7 @@ def test_list_has_ours_alone(kernels: Path, capsys: pytest.CaptureFixture[str]) 
             "display_name": "Python 3 (Docker, torch)",
             "settings": {"env": ["A=1", "B=2"], "image": "t:1"},
             "folder": str(kernels / "torch"),
+            "python": sys.executable,
         }
     }
     assert main(["list"]) == 0

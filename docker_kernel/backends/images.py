@@ -47,16 +47,12 @@ def ensure_image(
     Raises ImageNotFound, EngineError, StartTimeout.
     """
     if policy != "always":
-        if found := _inspect(engine, name, deadline):
+        if found := inspect_image(engine, name, deadline):
             return found
         if policy == "never":
-            raise ImageNotFound(
-                f"there is no image {name} on this machine",
-                "and the setting pull is never",
-                "see what there is: docker images; or set DOCKER_KERNEL_PULL=missing",
-            )
+            raise not_here(name)
     _pull(engine, name, deadline, progress)
-    found = _inspect(engine, name, deadline)
+    found = inspect_image(engine, name, deadline)
     if found is None:
         raise ImageNotFound(
             f"the image {name} is gone again after its pull",
@@ -66,7 +62,18 @@ def ensure_image(
     return found
 
 
-def _inspect(engine: Engine, name: str, deadline: Deadline) -> Mapping[str, Any] | None:
+def not_here(name: str) -> ImageNotFound:
+    """The error where an image is missing and none may be pulled."""
+    return ImageNotFound(
+        f"there is no image {name} on this machine",
+        "and the setting pull is never",
+        "see what there is: docker images; or set DOCKER_KERNEL_PULL=missing",
+    )
+
+
+def inspect_image(engine: Engine, name: str, deadline: Deadline) -> Mapping[str, Any] | None:
+    """What the engine says of an image, None where it isn't here. Raises EngineError, and
+    ImageNotFound for what can't be a name."""
     try:
         with engine.calling("looking for the image", deadline) as api:
             found: Mapping[str, Any] = api.inspect_image(name)

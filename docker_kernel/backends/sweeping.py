@@ -143,7 +143,7 @@ def _seconds_without_client(engine: Engine, container: str, deadline: Deadline) 
     try:
         with engine.calling("reading the log", deadline) as api:
             log: bytes = api.logs(container, timestamps=True, tail=MAX_LINES)
-            now = _time(str(api.info()["SystemTime"]))
+            now = time_of(str(api.info()["SystemTime"]))
     except EngineRefused:
         return None  # gone, or it logs to where the engine can't read
     for line in reversed(log.decode("utf-8", "replace").splitlines()):
@@ -151,12 +151,12 @@ def _seconds_without_client(engine: Engine, container: str, deadline: Deadline) 
         if words.startswith(_CLIENT):
             return None
         if words.startswith(_NO_CLIENT):
-            then = _time(stamp)
+            then = time_of(stamp)
             return max(0.0, now - then) if now and then else None
     return None
 
 
-def _time(stamp: str) -> float:
+def time_of(stamp: str) -> float:
     """Seconds, from what the engine writes; 0 where that is no time."""
     match = _STAMP.match(stamp)
     if match is None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import SettingError
 from ..kernelspec import kernel_argv
+from ..specs import is_ours
 from .options import add_settings, given_settings
-from .specs import is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from .specs import Spec, find_specs
+from ..specs import Spec, find_specs
 from .table import lines
 
 

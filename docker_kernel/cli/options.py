@@ -28,15 +28,20 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def given_settings(options: argparse.Namespace) -> list[str]:
     """What was given, checked, as arguments for a kernelspec's argv. Raises SettingError."""
+    reader = SettingsReader()
+    reader.parse_command_line(setting_words(options))
+    # Without the environment and the config files: they are read again when the kernel starts.
+    return Settings.load(None, reader.cli_config, environ={}).as_arguments()
+
+
+def setting_words(options: argparse.Namespace) -> list[str]:
+    """What was given, as it stands there, in words for a `SettingsReader`."""
     words = []
     for name, value in vars(options).items():
         if name.startswith(_PREFIX) and value is not None:
             for item in value if isinstance(value, list) else [value]:
                 words.append(f"--Settings.{name[len(_PREFIX) :]}={item}")
-    reader = SettingsReader()
-    reader.parse_command_line(words)
-    # Without the environment and the config files: they are read again when the kernel starts.
-    return Settings.load(None, reader.cli_config, environ={}).as_arguments()
+    return words
 
 
 def _look(trait: TraitType[Any, Any]) -> dict[str, Any]:

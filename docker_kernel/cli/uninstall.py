@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ..errors import SettingError
-from .specs import Spec, find_specs
+from ..specs import Spec, find_specs
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..launch import SETTING_ALIASES
+from .launch import SETTING_ALIASES
 
 _WORD = re.compile(r"--(?:Settings\.)?([\w-]+)=(.*)", re.DOTALL)
 _NAMES = {alias: target.partition(".")[2] for alias, target in SETTING_ALIASES.items()}
@@ -22,6 +22,8 @@ class Spec:
     display_name: str
     settings: dict[str, str | list[str]]
     folder: str
+    python: str
+    """The Python that runs it; "python" is that of Jupyter itself."""
 
 
 def is_ours(argv: Sequence[str]) -> bool:
@@ -43,7 +45,7 @@ def find_specs() -> list[Spec]:
             continue  # Jupyter can't start it either
         if is_ours(argv):
             title = str(spec.get("display_name", name))
-            found.append(Spec(name, title, settings_in(argv), str(folder)))
+            found.append(Spec(name, title, settings_in(argv), str(folder), argv[0]))
     return sorted(found, key=lambda spec: spec.name)
 
 

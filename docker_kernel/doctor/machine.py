@@ -1,0 +1,138 @@
+"""What can be seen of this machine without an engine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from urllib.parse import urlsplit
+
+from docker_kernel_server import __version__
+
+from ..config import Settings
+from ..sources import engine_url
+from ..specs import find_specs
+from .findings import Finding
+
+_SHOWN = ("ipykernel", "jupyter_client", "ipython", "docker")
+"""The packages whose versions a report on a fault needs."""
+
+
+def versions() -> Finding:
+    """Ours, Python's, and whether the packages that we need are there and new enough."""
+    from packaging.requirements import Requirement
+
+    wrong = []
+    for text in metadata.requires("docker-kernel") or []:
+        needed = Requirement(text)
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            there = metadata.version(needed.name)
+        except metadata.PackageNotFoundError:
+            wrong.append(f"{needed.name} is missing")
+            continue
+        if not needed.specifier.contains(there, prereleases=True):
+            wrong.append(f"{needed.name} is {there}, and {needed.specifier} is needed")
+    python = ".".join(map(str, sys.version_info[:3]))
+    if wrong:
+        return Finding(
+            "versions",
+            "problem",
+            f"docker-kernel {__version__} lacks what it needs: {'; '.join(wrong)}",
+            "kernels fail at their start, or later and in odd ways",
+            f"{sys.executable} -m pip install --upgrade docker-kernel",
+        )
+    shown = ", ".join(f"{name} {metadata.version(name)}" for name in _SHOWN)
+    return Finding(
+        "versions",
+        "ok",
+        f"docker-kernel {__version__} with Python {python} on {sys.platform}; {shown}",
+    )
+
+
+def kernels() -> Finding:
+    """Whether Jupyter has a kernel of ours, and each of these a Python."""
+    specs = find_specs()
+    # Jupyter takes its own Python where a kernelspec says no more than "python".
+    broken = [
+        f"{spec.name} ({spec.python})"
+        for spec in specs
+        if spec.python not in ("python", "python3") and shutil.which(spec.python) is None
+    ]
+    if broken:
+        return Finding(
+            "kernels",
+            "problem",
+            f"kernels whose Python is gone: {', '.join(broken)}",
+            "Jupyter can't start them; the environment that they were made from was removed",
+            "make each anew with its --name and its settings (docker-kernel list has them): "
+            "docker-kernel install",
+        )
+    if not specs:
+        return Finding(
+            "kernels",
+            "warning",
+            "Jupyter has no kernel of docker-kernel's",
+            "the launcher can't offer what isn't installed for the Jupyter that looks for it",
+            "docker-kernel install",
+        )
+    return Finding("kernels", "ok", f"in Jupyter as {', '.join(spec.name for spec in specs)}")
+
+
+def address(environ: Mapping[str, str], settings: Settings) -> Finding:
+    """What DOCKER_HOST means here."""
+    value = environ.get("DOCKER_HOST", "").strip()
+    if url := engine_url(environ):
+        return Finding("address", "ok", f"DOCKER_HOST names the engine at {hide_password(url)}")
+    if value or environ.get("DOCKER_PORT", "").strip():
+        host, port = settings.server_address()
+        named = "DOCKER_HOST" if value else "DOCKER_PORT"
+        return Finding(
+            "address",
+            "ok" if settings.resolved_mode() == "attached" else "warning",
+            f"{named} names a running server at {host}:{port}, and no engine",
+            "kernels connect to that server, and start no container"
+            if settings.resolved_mode() == "attached"
+            else f"the mode is {settings.resolved_mode()}, so it counts for nothing",
+            f"for containers of their own: unset {named}",
+        )
+    if context := environ.get("DOCKER_CONTEXT", ""):
+        return Finding("address", "ok", f"DOCKER_CONTEXT names the Docker context {context}")
+    return Finding("address", "ok", "DOCKER_HOST isn't set: the Docker context, or the default")
+
+
+def proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """The proxies that are set, by scheme, without passwords."""
+    found = {}
+    for scheme in ("http", "https"):
+        name = f"{scheme}_proxy"
+        if value := environ.get(name) or environ.get(name.upper()):
+            found[scheme] = hide_password(value)
+    return found
+
+
+def in_the_way(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """A proxy between us and an engine that has a port: the SDK goes through it."""
+    import requests.utils  # type: ignore[import-untyped,unused-ignore]
+
+    parts = urlsplit(engine_url(environ))
+    if parts.scheme not in ("tcp", "http", "https") or not parts.hostname:
+        return
+    scheme = "https" if environ.get("DOCKER_TLS_VERIFY") or parts.scheme == "https" else "http"
+    used = requests.utils.get_environ_proxies(f"{scheme}://{parts.netloc}").get(scheme)
+    if used:
+        yield Finding(
+            "proxy",
+            "problem",
+            f"the way to the engine at {parts.netloc} goes through the proxy {hide_password(used)}",
+            "a proxy seldom reaches an engine, and should never see what is said to it",
+            f"export NO_PROXY={','.join(filter(None, [environ.get('NO_PROXY'), parts.hostname]))}",
+        )
+
+
+def hide_password(url: str) -> str:
+    """A URL that can be shown."""
+    return re.sub(r"(//|^)([^/@:]*):[^/@]*@", r"\1\2:***@", url)
