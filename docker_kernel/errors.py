@@ -25,6 +25,7 @@ DockerKernelError
         VersionMismatch       the two sides speak different versions of the protocol
         ConnectionLost        it was there, and is gone
         RequestRefused        it answered a request with an error, in its own words
+    UsageError                a line of %docker asks for what can't be done
     TransferError             a file or a variable can't be moved, or arrived damaged
     CodeRefused               code that the settings don't let through; it was not sent
 """
@@ -154,6 +155,10 @@ class ConnectionLost(ServerError, ConnectionError):
 
 class RequestRefused(ServerError):
     """The server answered a request with an error."""
+
+
+class UsageError(DockerKernelError):
+    """A line of %docker asks for what can't be done."""
 
 
 class TransferError(DockerKernelError, ValueError):

@@ -46,6 +46,12 @@ class Session:
                 self._open(client)
             return client
 
+    def restart(self) -> None:
+        """A fresh session in the same server: variables go, files and packages stay. Blocks; raises
+        a DockerKernelError."""
+        client = self.client()
+        self.info = self._ask(client, wire.RestartSession(client.new_id(), self.name))
+
     def forget(self, note: str = "") -> None:
         """The session's process is gone: open it anew before the next request."""
         self._open_on = None

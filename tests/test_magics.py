@@ -166,6 +166,12 @@ def test_restart_drops_the_variables_of_one_session(kernel: Kernel) -> None:
     assert "there is no session 'nobody'" in missing.text("stderr")
 
 
+def test_limits(kernel: Kernel) -> None:
+    table = str(kernel.run("%docker limits"))
+    assert "processes and threads" in table
+    assert "whoever started the server" in table
+
+
 # ---- options ------------------------------------------------------------------------------------
 
 

@@ -14,10 +14,11 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from docker_kernel import variables
 from docker_kernel.errors import DockerKernelError
+from docker_kernel.manage.looking import ask_status
 from docker_kernel_server import messages as wire
 
 from .background import Background
-from .manage import Manager, ask_status
+from .manage import Manager
 from .options import cell_arguments, manage_arguments, parse, split
 from .remote import Outcome, RemoteSession, Surroundings
 from .sandboxes import MAIN, Place, Sandboxes
@@ -61,6 +62,7 @@ class DockerMagics(Magics):
 
         %docker               what runs, and how it is
         %docker sessions      the sessions in it
+        %docker limits        what the container may use, and uses
         %docker restart       drop the variables; files and packages stay
         %docker reset         a fresh container
         %docker stop          remove the container
@@ -89,7 +91,7 @@ class DockerMagics(Magics):
             words.append("--yes")  # it would ask, and nobody could answer
         with _plain_errors():
             place = self._sandboxes.place()
-            python = ask_status(place)["executable"]
+            python = ask_status(place.client())["executable"]
             command = shlex.join([python, "-m", "pip", "--disable-pip-version-check", *words])
             outcome = place.session(MAIN).ask(self._run_request(place, command, Surroundings()))
             _check_command(outcome, f"pip {words[0]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +11,17 @@ from IPython.core.error import UsageError
 
 from docker_kernel import files
 from docker_kernel.errors import DockerKernelError
-from docker_kernel_server import messages as wire
+from docker_kernel.manage.looking import (
+    STATUS_HEADING,
+    ask_status,
+    limits_table,
+    session_row,
+    status_row,
+)
+from docker_kernel.manage.table import Table
 
 from .sandboxes import MAIN, Place, Sandboxes
 from .show import say
-from .table import Table
-
-ANSWER_SECONDS = 10.0
-"""How long a server may take to say how it is."""
 
 
 class Manager:
@@ -30,6 +32,7 @@ class Manager:
         self._actions: dict[str, tuple[Callable[[Namespace], Any], int]] = {
             "status": (self._status, 0),
             "sessions": (self._sessions, 0),
+            "limits": (self._limits, 0),
             "restart": (self._restart, 1),
             "reset": (self._reset, 0),
             "stop": (self._stop, 0),
@@ -59,37 +62,27 @@ class Manager:
     # -- what there is
 
     def _status(self, options: Namespace) -> Table:
-        rows = []
-        for place in self._sandboxes.places.values():
-            if place.sandbox.connected is None:
-                rows.append([place.sandbox.describe(), "not connected", "", "", ""])
-                continue
-            status = ask_status(place)
-            limits = status["limits"]
-            rows.append(
-                [
-                    place.sandbox.describe(),
-                    f"up {_duration(status['uptime'])}",
-                    f"Python {status['python']}",
-                    str(len(status["sessions"])),
-                    _of(limits.get("memory"), limits.get("memory_limit")),
-                ]
-            )
+        rows = [status_row(place.sandbox) for place in self._sandboxes.places.values()]
         note = [] if rows else ["Nothing runs; the first %%docker cell starts a container."]
-        return Table(["where", "state", "server", "sessions", "memory"], rows, note)
+        return Table(STATUS_HEADING, rows, note)
 
     def _sessions(self, options: Namespace) -> Table:
         rows = []
         for image, place in self._sandboxes.places.items():
-            if place.sandbox.connected is None:
+            client = place.sandbox.connected
+            if client is None:
                 continue
             ours = {s.session.name: name for name, s in place.sessions.items()}
-            for session in ask_status(place)["sessions"]:
+            for session in ask_status(client)["sessions"]:
                 name = ours.get(session["name"], session["name"])
-                state = "busy" if session["busy"] else "idle"
-                rows.append([name, image or "(default)", state, str(session["pid"] or "ended")])
+                rows.append([name, image or "(default)", *session_row(session)])
         note = [] if rows else ["There is no session; a %%docker cell opens one."]
         return Table(["session", "image", "state", "pid"], rows, note)
+
+    def _limits(self, options: Namespace) -> Table:
+        place = self._sandboxes.place(options.image)
+        client = place.sandbox.connected
+        return limits_table(place.settings, ask_status(client) if client else None)
 
     def _logs(self, options: Namespace) -> None:
         place = self._running(options)
@@ -156,21 +149,3 @@ class Manager:
         place = self._sandboxes.place(options.image)
         place.client()
         return place
-
-
-def ask_status(place: Place) -> dict[str, Any]:
-    """What the server says of itself; starts a container where there is none."""
-    client = place.client()
-    status: dict[str, Any] = client.ask(wire.Status(client.new_id()), ANSWER_SECONDS)
-    return status
-
-
-def _duration(seconds: float) -> str:
-    return time.strftime("%H:%M:%S", time.gmtime(seconds))
-
-
-def _of(used: int | None, limit: int | None) -> str:
-    if used is None:
-        return ""
-    text = f"{used >> 20} MiB"
-    return f"{text} of {limit >> 20} MiB" if limit else text

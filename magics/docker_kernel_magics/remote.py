@@ -17,9 +17,6 @@ from .asking import Asking
 from .bridge import Bridge
 from .show import RemoteError, Value, can_ask, parent_header, remote_error, say, show
 
-RESTART_SECONDS = 30.0
-"""How long a session may take to start anew."""
-
 
 @dataclass(frozen=True)
 class Surroundings:
@@ -81,9 +78,8 @@ class RemoteSession:
 
     def restart(self) -> None:
         """A fresh session under the same name."""
-        client = self.session.client()
         self._bridge.close()
-        client.ask(wire.RestartSession(client.new_id(), self.session.name), RESTART_SECONDS)
+        self.session.restart()
 
     def ask(
         self, request: wire.SessionRequest | wire.Run, capture: frozenset[str] = frozenset()
