@@ -108,6 +108,14 @@ def parse_mount(name: str, text: str) -> tuple[str, str, bool]:
     return match[1], posixpath.normpath(match[2]), match[3] == "ro"
 
 
+def log_file(name: str, value: Any) -> None:
+    """A whole path: where a kernel runs is the notebook's folder."""
+    if value and not Path(value).expanduser().is_absolute():
+        raise SettingError(
+            f"{name} is {value}", "that depends on the folder", "write a whole path, or ~/NAME.log"
+        )
+
+
 def user(name: str, value: Any) -> None:
     """UID, or UID:GID."""
     if value and not _USER.fullmatch(value):
@@ -142,6 +150,7 @@ def variables(name: str, value: Any) -> None:
 
 
 CHECKS: dict[str, Check] = {
+    "audit_log": log_file,
     "cpus": number(0, 1024),
     "disk_size": size(64 << 20, "the packages that pip installs go there", optional=True),
     "env": variables,

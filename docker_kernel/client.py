@@ -23,6 +23,7 @@ from docker_kernel_server.messages import Event, Fault, Final, Gap, Request, enc
 from .backends import Endpoint
 from .deadline import Deadline
 from .errors import ConnectionLost, RequestRefused
+from .gate import Gate, OnEnd
 from .lifeline import Lifeline, Listener
 
 MAX_LATE_HANDLERS = 1000
@@ -39,12 +40,21 @@ log = logging.getLogger(__name__)
 class Call:
     """A request that was sent. `future` gets its `Final`, or ConnectionLost."""
 
-    def __init__(self, request_id: str, on_event: OnEvent | None) -> None:
+    def __init__(self, request_id: str, on_event: OnEvent | None, on_end: OnEnd) -> None:
         self.id = request_id
         self.on_event = on_event
+        self._on_end = on_end
         self.future: Future[Final] = Future()
         # A waiter that gives up (an asyncio task that is cancelled) must not take the future along.
         self.future.set_running_or_notify_cancel()
+
+    def end(self, end: Final | ConnectionLost) -> None:
+        """Give the future its result. Whoever waits comes after what notes the end."""
+        self._on_end(end)
+        if isinstance(end, Final):
+            self.future.set_result(end)
+        else:
+            self.future.set_exception(end)
 
     def result(self, timeout: float | None = None) -> Final:
         """Wait for the end. Raises ConnectionLost, and TimeoutError after ``timeout`` seconds."""
@@ -61,7 +71,7 @@ class Client:
     should know while the connection is away. ``why_lost`` is asked why the server is gone when the
     connection breaks, ``trouble`` why one that is there doesn't answer; "" where it isn't so. All
     are called in the reading thread, as the handlers of requests are. ``patience`` is for how many
-    seconds it tries to come back.
+    seconds it tries to come back. ``gate`` is what requests pass before they are sent.
     """
 
     def __init__(
@@ -73,6 +83,7 @@ class Client:
         on_notice: Callable[[str], None] = lambda _text: None,
         patience: float = AWAY_SECONDS,
         trouble: Callable[[], str] = lambda: "",
+        gate: Gate | None = None,
     ) -> None:
         """Connect to a server; see `transport.connect` for what it raises."""
         self._on_event = on_event
@@ -80,6 +91,8 @@ class Client:
         self._calls: dict[str, Call] = {}
         self._late: OrderedDict[str, OnEvent] = OrderedDict()
         self._prefix, self._numbers = secrets.token_hex(4), itertools.count(1)
+        self._gate = gate
+        self._where = endpoint.describe()
         self._closed = False
         self._lost: ConnectionLost | None = None
         listener = Listener(self._dispatch, self._end, on_notice, why_lost, trouble)
@@ -118,8 +131,8 @@ class Client:
     def request(self, message: Request, on_event: OnEvent | None = None) -> Call:
         """Send a request; ``on_event`` gets its events, also those after its end.
 
-        Raises ConnectionLost, RequestRefused where the message is too large, and ValueError where a
-        request of this id is still open.
+        Raises ConnectionLost, RequestRefused where the message is too large, what the gate raises,
+        and ValueError where a request of this id is still open.
         """
         try:
             line = encode(message)
@@ -131,16 +144,24 @@ class Client:
                 f"it has {len(line)} bytes, and a line may have {MAX_LINE_BYTES}",
                 "send less at once; large data goes into a file in the workspace",
             )
-        call = Call(message.id, on_event)
-        with self._lock:
-            if self._lost is not None:
-                raise _again(self._lost)
-            if message.id in self._calls:
-                raise ValueError(f"a request with the id {message.id!r} is still open")
-            self._calls[message.id] = call
+        on_end = self._gate.admit(message, self._where) if self._gate else _nothing
+        call = Call(message.id, on_event, on_end)
+        try:
+            self._register(call)
+        except (ConnectionLost, ValueError) as exc:
+            on_end(exc)
+            raise
         # Apart from the lock of the tables: a send may have to wait, and reading must go on.
         self._line.send(message.id, line)
         return call
+
+    def _register(self, call: Call) -> None:
+        with self._lock:
+            if self._lost is not None:
+                raise _again(self._lost)
+            if call.id in self._calls:
+                raise ValueError(f"a request with the id {call.id!r} is still open")
+            self._calls[call.id] = call
 
     def ask(self, message: Request, timeout: float | None = None) -> Any:
         """Send a request, wait for its end, return its result.
@@ -193,7 +214,7 @@ class Client:
         if call is None:
             log.warning("the server ended a request that isn't open: %r", final.id)
         else:
-            call.future.set_result(final)
+            call.end(final)
 
     def _end(self, lost: ConnectionLost) -> None:
         """Answer every open request, and refuse new ones."""
@@ -203,7 +224,11 @@ class Client:
             self._lost = lost
             calls, self._calls = list(self._calls.values()), {}
         for call in calls:
-            call.future.set_exception(_again(lost))
+            call.end(_again(lost))
+
+
+def _nothing(_: Final | BaseException) -> None:
+    """Where there is no gate."""
 
 
 def _again(lost: ConnectionLost) -> ConnectionLost:

@@ -19,7 +19,7 @@ from docker_kernel_server.messages import Cancel, Chunk, Event, Final, Gap, Run
 
 from .cancelling import Cancellation, current
 from .client import Call, Client
-from .errors import ConnectionLost, RequestRefused
+from .errors import ConnectionLost, DockerKernelError
 from .outputs import words_of_gap
 from .texts import plain
 
@@ -184,8 +184,8 @@ def run(client: Client, command: Command, on_text: OnText | None = None) -> Done
     box, output = Mailbox(cancellation), Output(on_text)
     limit = None if command.timeout is None else command.timeout + LATE_SECONDS
     try:
-        call = client.request(_request(client.new_id(), command), box.put)
-    except (BadMessage, RequestRefused, ConnectionLost) as exc:
+        call = client.request(request(client.new_id(), command), box.put)
+    except (BadMessage, DockerKernelError) as exc:
         return output.done(NO_CODE, f"the command was not begun: {exc}")
     call.future.add_done_callback(lambda _future: box.end())
     try:
@@ -204,7 +204,8 @@ def run(client: Client, command: Command, on_text: OnText | None = None) -> Done
         return output.done(NO_CODE, f"how the command ended is not known: {exc}")
 
 
-def _request(name: str, command: Command) -> Run:
+def request(name: str, command: Command) -> Run:
+    """The request for a command."""
     return Run(name, command.text, command.cwd, command.env, command.timeout, command.stdin)
 
 

@@ -166,6 +166,19 @@ class Settings(Configurable):
     lease = Float(
         120.0, help="Seconds after which a server that no client talks to ends by itself."
     ).tag(config=True)
+    allowed_modules = Texts(
+        help="Verification of code, which is advice and no fence: the only modules that cells may "
+        "import. Empty: any.",
+    ).tag(config=True)
+    blocked_functions = Texts(
+        help="Verification of code: functions that cells may not name, such as eval, os.system or "
+        "subprocess.*. Empty: none.",
+    ).tag(config=True)
+    audit_log = Unicode(
+        "",
+        help="A file to which a line is added for each request when it's sent, and when it has "
+        "ended: its time, id, kind, hash, status and duration, no code. Empty: no log.",
+    ).tag(config=True)
 
     @classmethod
     def load(

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ from .client import Client
 from .commands import Command, Done, OnText
 from .config import Settings
 from .errors import DockerKernelError, OlderServer, ServerNotThere, SettingError, StartCancelled
+from .gate import Gate
 from .launch import SettingsReader
 from .raw import RawClient
 from .sandbox import Sandbox
@@ -61,6 +62,7 @@ class ContainerClient:
         self._sandbox: Sandbox | None = None
         self._older: RawClient | None = None
         self._told: list[str] = []
+        self._gate = Gate(settings, log.warning)
 
     @property
     def host(self) -> str:
@@ -87,6 +89,14 @@ class ContainerClient:
             return link.run(command, on_text)
         except ServerNotThere as exc:
             raise NotConnected(self.host, self.port) from exc
+
+    def check_command(self, text: str) -> None:
+        """Verify a person's command, where settings ask for it. Raises CodeRefused."""
+        self._gate.check_command(text)
+
+    def check_python(self, read: Callable[[], str | None]) -> None:
+        """As `check_command`, for code, which ``read`` gives. Raises CodeRefused."""
+        self._gate.check_python(read)
 
     def place(self) -> Place:
         """Where commands run. Raises NotConnected."""
@@ -128,7 +138,9 @@ class ContainerClient:
             if self._older is not None:
                 return self._older
             if self._sandbox is None:
-                self._sandbox = Sandbox(self.settings, log.info, on_notice=log.warning)
+                self._sandbox = Sandbox(
+                    self.settings, log.info, on_notice=log.warning, gate=self._gate
+                )
                 atexit.register(self.close)
             sandbox = self._sandbox
         try:
@@ -136,7 +148,7 @@ class ContainerClient:
         except OlderServer as exc:
             log.info("%s", exc)
             host, port = self.settings.server_address()
-            self._older = RawClient(host, port, self.settings.start_timeout)
+            self._older = RawClient(host, port, self.settings.start_timeout, self._gate)
             return self._older
         self._tell(sandbox.notices)
         return sandbox

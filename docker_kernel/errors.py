@@ -28,6 +28,7 @@ DockerKernelError
     UsageError                a line of %docker asks for what can't be done
     TransferError             a file or a variable can't be moved, or arrived damaged
     CodeRefused               code that the settings don't let through; it was not sent
+    AuditLogError             the audit log that was asked for can't be written
 """
 
 from __future__ import annotations
@@ -198,3 +199,7 @@ class CodeRefused(DockerKernelError):
     def moved(self, lines: int) -> CodeRefused:
         """The same for a text with so many lines before it."""
         return CodeRefused(self.what, self.why, self.remedy, self.line + lines, self.excerpt)
+
+
+class AuditLogError(DockerKernelError):
+    """The audit log that was asked for can't be written."""

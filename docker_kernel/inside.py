@@ -48,6 +48,13 @@ print(json.dumps(answer))
 """
 """Compiles the file that is its argument, and writes nothing."""
 
+READ_SCRIPT = """\
+import json, sys, tokenize
+with tokenize.open(sys.argv[1]) as file:
+    print(json.dumps(file.read()))
+"""
+"""The text of the file that is its argument, as Python would decode it."""
+
 LIST_PACKAGES = f"""\
 {_SAFE_IMPORT}import json, re
 from importlib import metadata

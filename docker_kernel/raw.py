@@ -16,11 +16,12 @@ from collections.abc import Iterator
 
 from docker_kernel_server.errors import ProtocolError
 from docker_kernel_server.framing import LineSplitter, load_line
-from docker_kernel_server.messages import Json
+from docker_kernel_server.messages import Final, Json
 
 from .cancelling import Cancellation, current
-from .commands import NO_CODE, TIMEOUT_CODE, Command, Done, OnText, Output, timed_out
-from .errors import ConnectionLost
+from .commands import NO_CODE, TIMEOUT_CODE, Command, Done, OnText, Output, request, timed_out
+from .errors import AuditLogError, ConnectionLost
+from .gate import Gate
 from .transport import TcpStream, open_stream
 
 MAX_COMMAND_BYTES = 4000
@@ -30,6 +31,8 @@ another command."""
 PIECE_BYTES = 2700
 """So much of a file is sent at once; base64 makes 3600 of it."""
 
+_ERRORS = {TIMEOUT_CODE: "timeout", NO_CODE: "lost"}
+
 
 class RawClient:
     """The commands of one older server. Nothing stays open between two of them."""
@@ -37,15 +40,36 @@ class RawClient:
     python = "python3"
     workplace = "."
 
-    def __init__(self, host: str, port: int, connect_seconds: float) -> None:
+    def __init__(
+        self, host: str, port: int, connect_seconds: float, gate: Gate | None = None
+    ) -> None:
         self._address = host, port
         self._connect_seconds = connect_seconds
+        self._gate = gate
 
     def run(self, command: Command, on_text: OnText | None = None) -> Done:
         """Run a command and wait for its end. All output is stdout.
 
         Raises ServerNotThere where it wasn't begun, CalledOff, and what the callback raises.
         """
+        if self._gate is None:
+            return self._run(command, on_text)
+        host, port = self._address
+        message = request(secrets.token_hex(8), command)
+        try:
+            on_end = self._gate.admit(message, {"server": f"{host}:{port}"})
+        except AuditLogError as exc:
+            return Output(None).done(NO_CODE, f"the command was not begun: {exc}")
+        try:
+            done = self._run(command, on_text)
+        except BaseException as exc:
+            on_end(exc)
+            raise
+        reason = "ok" if done.success else _ERRORS.get(done.exit_code if done.error else 0, "exit")
+        on_end(Final(message.id, done.exit_code, reason, seconds=done.seconds))
+        return done
+
+    def _run(self, command: Command, on_text: OnText | None) -> Done:
         until = None if command.timeout is None else time.monotonic() + command.timeout
         output = Output(on_text)
         try:

@@ -12,6 +12,7 @@ from .client import Client
 from .config import Settings
 from .deadline import Deadline
 from .errors import ConnectionLost, DockerKernelError, ServerNotThere, StartCancelled, StartError
+from .gate import Gate
 
 RETURN_SECONDS = 3.0
 """How long a new request waits for a connection that is away; those that were sent wait on."""
@@ -25,7 +26,8 @@ class Sandbox:
 
     ``progress`` gets a line now and then while a start takes its time. ``on_event`` gets the events
     of sessions that belong to no request of this process, and ``on_notice`` what the person should
-    know while the connection is away.
+    know while the connection is away. ``gate`` is what requests pass; it makes its own where there
+    is none.
     """
 
     def __init__(
@@ -35,10 +37,12 @@ class Sandbox:
         handover: Mapping[str, str] | None = None,
         on_event: Callable[[Event], None] | None = None,
         on_notice: Callable[[str], None] = lambda _text: None,
+        gate: Gate | None = None,
     ) -> None:
         self.settings = settings
         self.on_event = on_event
         self._on_notice = on_notice
+        self.gate = gate or Gate(settings, on_notice)
         self._progress = progress
         self._backend = make_backend(settings, handover)
         self._starting = threading.Lock()
@@ -177,6 +181,7 @@ class Sandbox:
             self._on_notice,
             self.settings.lease,
             self._backend.trouble,
+            self.gate,
         )
 
     def _pass_on(self, event: Event) -> None:

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from .commands import Command, Done, OnText
+from . import inside
+from .commands import NO_CODE, Command, Done, OnText
 from .config import DEFAULT_SERVER_HOST, DEFAULT_SERVER_PORT
 from .contact import ContainerClient, NotConnected, get_docker_client
-from .errors import SettingError
+from .errors import CodeRefused, SettingError
 from .results import CodeResult, LogResult
 
 ASK_SECONDS = 60.0
@@ -81,10 +82,26 @@ def outcome(done: Done) -> CodeResult:
     return result
 
 
-def ask(*args: str) -> tuple[Any, str]:
+def refusal(check: Callable[[], None]) -> Done | None:
+    """How a command ends that the settings don't let through; None where they do."""
+    try:
+        check()
+    except CodeRefused as exc:
+        return Done(NO_CODE, error=str(exc))
+    return None
+
+
+def read_script(path: str, cwd: str | None) -> str | None:
+    """A Python file of the container; None where it can't be read, which its run tells better."""
+    found, _ = ask("-I", "-S", "-c", inside.READ_SCRIPT, path, cwd=cwd)
+    return found if isinstance(found, str) else None
+
+
+def ask(*args: str, cwd: str | None = None) -> tuple[Any, str]:
     """What a program of `inside` answers, and why it doesn't."""
     client = client_in_use()
-    done = client.run(Command(f"{client.place().python} {shlex.join(args)}", timeout=ASK_SECONDS))
+    text = f"{client.place().python} {shlex.join(args)}"
+    done = client.run(Command(text, cwd, timeout=ASK_SECONDS))
     if done.success:
         try:
             # The last line: what starts with each Python of the container may print before it.

@@ -6,6 +6,7 @@ docs/tools.md has a table of them; docker_kernel.aio has each as a coroutine.
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import shlex
 from typing import cast
@@ -31,7 +32,18 @@ from .results import (
     ShellResult,
     SyntaxResult,
 )
-from .toolbox import ASK_SECONDS, ask, client_in_use, in_container, outcome, sink, why, write
+from .toolbox import (
+    ASK_SECONDS,
+    ask,
+    client_in_use,
+    in_container,
+    outcome,
+    read_script,
+    refusal,
+    sink,
+    why,
+    write,
+)
 
 __all__ = [
     "ContainerClient",
@@ -78,7 +90,10 @@ def run_shell_command(
     Returns:
         success, exit_code, stdout, stderr, execution_time (seconds) and command.
     """
-    done = client_in_use().run(Command(command, working_dir, timeout=timeout), sink(stream_output))
+    client = client_in_use()
+    done = refusal(lambda: client.check_command(command)) or client.run(
+        Command(command, working_dir, timeout=timeout), sink(stream_output)
+    )
     return {**outcome(done), "command": command}
 
 
@@ -98,6 +113,8 @@ def run_python_code(
         success, exit_code, stdout, stderr (the traceback is there) and execution_time (seconds).
     """
     client = client_in_use()
+    if refused := refusal(lambda: client.check_python(lambda: code)):
+        return outcome(refused)
     # Unbuffered: the output streams, and is there where the code is ended.
     text = f"{client.place().python} -u -c {shlex.quote(inside.RUN_CODE)}"
     done = client.run(Command(text, stdin=code, timeout=timeout), sink(stream_output))
@@ -131,7 +148,10 @@ def run_python_script(
     python, folder = client.place()
     script = f"./{script_path}" if script_path.startswith("-") else script_path
     text = f"{python} -u {shlex.join([script, *map(str, args or [])])}"
-    done = client.run(Command(text, working_dir, timeout=timeout), sink(stream_output))
+    read = functools.partial(read_script, script_path, working_dir)
+    done = refusal(lambda: client.check_python(read)) or client.run(
+        Command(text, working_dir, timeout=timeout), sink(stream_output)
+    )
     where = posixpath.normpath(posixpath.join(folder, working_dir or ""))
     return {**outcome(done), "command": text, "working_dir": where}
 

@@ -50,6 +50,7 @@ def test_every_setting_has_help_and_can_come_from_the_environment(
         "disk_size": "1g",
         "shm_size": "1g",
         "tmp_size": "1g",
+        "audit_log": "~/x.log",
     }
     (tmp_path / "profile").write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
     texts["seccomp"] = str(tmp_path / "profile")
@@ -122,6 +123,7 @@ def test_arguments_give_the_same_settings_again() -> None:
         ("mounts", "/a:/b:rx", "HOST:CONTAINER:ro"),
         ("mounts", "/a:/b,/c:/b/", "/b twice"),
         ("allow_dangerous_mount", "perhaps", "True or False"),
+        ("audit_log", "here.log", "a whole path"),
         ("env", "bla", "names and values"),
         ("env", "{'': 'x'}", "NAME=VALUE"),
     ],

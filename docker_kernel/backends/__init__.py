@@ -28,6 +28,13 @@ class Endpoint:
     dial: Callable[[float], SocketStream] | None = field(default=None, repr=False, compare=False)
     """Connects, within so many seconds, where there is no port to connect to; `host` and `port`
     are for people then. Raises ServerNotThere, OSError."""
+    container: str = field(default="", compare=False)
+    """The name of the container that it's in, where that is known."""
+
+    def describe(self) -> dict[str, str]:
+        """Where it is, for a log."""
+        found = {"server": str(self)}
+        return {**found, "container": self.container} if self.container else found
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -290,8 +290,9 @@ def _endpoint(name: str, secret: bytes, found: Mapping[str, Any]) -> Endpoint:
     if found["HostConfig"]["NetworkMode"] == NO_NETWORK:
         python, *_ = found["Config"]["Entrypoint"]
         dial = dialer(os.environ, name, python, RELAY, SERVER_PORT)
-        return Endpoint(name, SERVER_PORT, secret, dial=dial)
-    return Endpoint("127.0.0.1", published(found["NetworkSettings"]["Ports"]), secret)
+        return Endpoint(name, SERVER_PORT, secret, dial=dial, container=name)
+    port = published(found["NetworkSettings"]["Ports"])
+    return Endpoint("127.0.0.1", port, secret, container=name)
 
 
 def _last_events(engine: Engine, name: str) -> tuple[int | None, bool]:

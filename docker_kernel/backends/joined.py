@@ -130,8 +130,8 @@ class JoinedBackend:
         if address == LOOPBACK and not _shares_our_network(found):
             relay = f"{folder}/docker_kernel_server/relay.py"
             dial = dialer(os.environ, self._name, python.executable, relay, port)
-            return Endpoint(self._name, port, secret, dial=dial)
-        return Endpoint(address, port, secret)
+            return Endpoint(self._name, port, secret, dial=dial, container=self._name)
+        return Endpoint(address, port, secret, container=self._name)
 
     def _bring(
         self,

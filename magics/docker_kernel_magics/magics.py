@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from docker_kernel import variables
-from docker_kernel.errors import DockerKernelError
+from docker_kernel.errors import CodeRefused, DockerKernelError
 from docker_kernel.manage.looking import ask_status
 from docker_kernel_server import messages as wire
 
@@ -51,9 +51,12 @@ class DockerMagics(Magics):
         with _plain_errors():
             place = self._sandboxes.place(options.image)
             place.client()
-            if options.shell:
-                return self._run_command(place, options, cell)
-            return self._run_cell(place.session(options.session), options, cell)
+            try:
+                if options.shell:
+                    return self._run_command(place, options, cell)
+                return self._run_cell(place.session(options.session), options, cell)
+            except CodeRefused as exc:
+                raise exc.moved(1) from exc  # %%docker is the cell's first line
 
     @line_magic("docker")
     @manage_arguments
@@ -123,6 +126,7 @@ class DockerMagics(Magics):
     def _run_command(self, place: Place, options: Namespace, command: str) -> Any:
         if options.push or options.pull:
             raise UsageError("--push and --pull move variables of Python; leave out --shell")
+        place.sandbox.gate.check_command(command)
         request = self._run_request(place, command, _surroundings(options))
         if options.background:
             return self._keep(Background(place.client(), request, "a command"), options)
