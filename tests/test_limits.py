@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_kernel_server.limits import MemoryWatch, read_limits
+from docker_kernel_server.limits import MemoryWatch, PidsWatch, read_limits
 
 MIB = 1 << 20
 Version = Callable[[int, int], dict[str, str]]
@@ -136,6 +136,22 @@ def test_the_limit_and_the_remedy_are_named(tmp_path: Path, version: Version) ->
     assert "limit is 8 GiB (for more, set " in watch.explain()
     write(tmp_path, version(0, 0))
     assert watch.explain() == "because memory ran out"
+
+
+@pytest.mark.parametrize("folder", ["", "pids/"])
+def test_processes_and_their_limit(tmp_path: Path, folder: str) -> None:
+    """E7: the limit and the remedy are named."""
+    watch = PidsWatch(str(tmp_path))
+    assert (watch.refusals(), watch.explain()) == (
+        0,
+        "There could be no further process or thread.",
+    )
+    write(tmp_path, {f"{folder}pids.events": "max 7\n", f"{folder}pids.max": "512\n"})
+    assert watch.refusals() == 7
+    assert watch.explain() == (
+        "The container had as many processes and threads as it may have, 512 (for more, set "
+        "DOCKER_KERNEL_PIDS=1024, or start the kernel with --pids=1024)."
+    )
 
 
 def test_a_machine_without_cgroups(tmp_path: Path) -> None:

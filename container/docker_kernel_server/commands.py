@@ -17,7 +17,7 @@ from .errors import RequestRefused
 from .ladder import Ladder
 from .links import MAX_LINGERING_PIPES
 from .messages import Final, Run
-from .processes import Tree, expose_to_oom, signal_all
+from .processes import Tree, expose_to_oom, raised_oom_score, signal_all
 
 MAX_ARGUMENT_BYTES = 100_000
 """A longer command goes through a file: Linux takes arguments of up to 128 KiB."""
@@ -138,7 +138,7 @@ class Command:
                 env={**self._commands.env, **self._request.env, MARK: self._mark},
                 start_new_session=True,
             )
-            expose_to_oom(self._process.pid)
+            expose_to_oom(self._process.pid, raised_oom_score())
             self._tree = Tree(self._process.pid, f"{MARK}={self._mark}".encode())
         except (OSError, ValueError) as exc:
             self.close()

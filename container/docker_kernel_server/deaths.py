@@ -7,9 +7,9 @@ import os
 import signal
 from dataclasses import dataclass
 
-from .limits import MemoryWatch
 from .messages import Final, SessionDied
 from .pending import TIMEOUT_STATUS, Pending, Queue
+from .shortage import Shortages, of_bus_error
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,14 @@ class Death:
     status: int
     how: str
     oom: bool = False
+    besides: str = ""
+    """What had run out when it ended: a sentence, or ""."""
 
     @property
     def detail(self) -> str:
         """For people; a clause."""
-        return f"the session's process {self.how}; its variables are lost"
+        besides = f". {self.besides.rstrip('.')}" if self.besides else ""
+        return f"the session's process {self.how}; its variables are lost{besides}"
 
     def event(self, session: str) -> SessionDied:
         """What tells the session's client."""
@@ -40,23 +43,23 @@ class Death:
         return Final(item.request.id, 128 + number if number else code or 1, "died", result)
 
 
-def look_into(status: int, queue: Queue, memory: MemoryWatch, kills: int) -> Death:
-    """Find out what ended a worker that had the requests in ``queue``.
-
-    ``kills`` are those for want of memory that are known of.
-    """
+def look_into(status: int, queue: Queue, shortages: Shortages) -> Death:
+    """Find out what ended a worker that had the requests in ``queue``."""
     for item in queue.sent:
         reached = item.ladder.reached if item.ladder is not None else 0
         if reached in (signal.SIGTERM, signal.SIGKILL):
             why = "its timeout" if item.timed_out else "a further interrupt"
             name = signal.Signals(reached).name
-            return Death(status, f"was ended by {why} ({name}), as it went on after Ctrl-C")
+            how = f"was ended by {why} ({name}), as it went on after Ctrl-C"
+            return Death(status, how, besides=shortages.of_processes())
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    if number == signal.SIGKILL and memory.just_now(kills):
-        return Death(status, f"was killed {memory.explain()}", oom=True)
+    if number == signal.SIGKILL and shortages.killed_now():
+        return Death(status, f"was killed {shortages.why_killed()}", oom=True)
     if not number:
-        return Death(status, f"exited with status {os.WEXITSTATUS(status)}")
+        how = f"exited with status {os.WEXITSTATUS(status)}"
+        return Death(status, how, besides=shortages.of_processes())
     name = ""
     with contextlib.suppress(ValueError):
         name = f" ({signal.Signals(number).name})"
-    return Death(status, f"was killed by signal {number}{name}")
+    more = of_bus_error() if number == signal.SIGBUS else ""
+    return Death(status, f"was killed by signal {number}{name}{more}")

@@ -22,7 +22,14 @@ import socket
 import time
 from typing import Any, Callable, Dict, Optional
 
-from .processes import adopt_orphans, descendants, signal_all
+from .processes import (
+    MAX_OOM_SCORE,
+    adopt_orphans,
+    descendants,
+    expose_to_oom,
+    kill_all,
+    signal_all,
+)
 
 TERM_SECONDS = 1.0
 """How long what the worker has left may take to end after SIGTERM; then it's killed."""
@@ -124,10 +131,14 @@ class Keeper:
         start = time.monotonic()
         wait = TERM_SECONDS
         number = signal.SIGTERM
-        signal_all(descendants(os.getpid()), number)
+        left = descendants(os.getpid())
+        for pid in left:
+            # Rather these, where memory runs out, than what another session is at.
+            expose_to_oom(pid, MAX_OOM_SCORE)
+        signal_all(left, number)
         while self._reap():
             if number == signal.SIGKILL:
-                signal_all(descendants(os.getpid()), number)
+                kill_all(os.getpid())
             poll.poll(wait * 1000)
             bell.quiet()
             spent = time.monotonic() - start

@@ -30,6 +30,7 @@ _FILES = {
 
 
 _OOM_FILES = ("memory.events", "memory/memory.oom_control")
+_PIDS_FILES = ("pids.events", "pids/pids.events")
 
 
 def read_limits(root: str = ROOT) -> Figures:
@@ -107,16 +108,47 @@ class MemoryWatch:
         if limit is None:
             return "because memory ran out"
         peak = _number(self._root, *_FILES["memory_peak"])
-        most = f", the most that was in use {_size(peak)}" if peak else ""
-        more = max(4, -(-2 * limit // GIB))
+        most = f", the most that was in use {size_in_words(peak)}" if peak else ""
+        enough = f"{max(4, -(-2 * limit // GIB))}g"
         return (
-            f"because memory ran out: the container's limit is {_size(limit)}{most} (for more, set "
-            f"DOCKER_KERNEL_MEMORY={more}g, or start the kernel with --memory={more}g)"
+            f"because memory ran out: the container's limit is {size_in_words(limit)}{most}"
+            f"{more('memory', enough)}"
         )
 
     def _count(self) -> int:
         return _table(self._root, *_OOM_FILES).get("oom_kill", 0)
 
 
-def _size(count: int) -> str:
+class PidsWatch:
+    """Notices that there could be no further process or thread. The cgroup counts that, too."""
+
+    def __init__(self, root: str = ROOT) -> None:
+        self._root = root
+
+    def refusals(self) -> int:
+        """How often."""
+        return _table(self._root, *_PIDS_FILES).get("max", 0)
+
+    def explain(self) -> str:
+        """Why, and what to type against it: a sentence."""
+        limit = _number(self._root, *_FILES["pids_limit"])
+        if limit is None:
+            return "There could be no further process or thread."
+        return (
+            f"The container had as many processes and threads as it may have, {limit}"
+            f"{more('pids', str(2 * limit))}."
+        )
+
+
+def more(setting: str, value: str) -> str:
+    """What to type for more of something."""
+    option = setting.replace("_", "-")
+    return (
+        f" (for more, set DOCKER_KERNEL_{setting.upper()}={value}, or start the kernel with "
+        f"--{option}={value})"
+    )
+
+
+def size_in_words(count: int) -> str:
+    """As people say it."""
     return f"{count / GIB:g} GiB" if count % GIB == 0 else f"{count >> 20} MiB"

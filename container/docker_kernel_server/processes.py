@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, List, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Set, Tuple
 
 PR_SET_CHILD_SUBREAPER = 36
 
-OOM_SCORE = 300
+STOP_ROUNDS = 100
+"""What is forked while others are stopped is found at the next look."""
+
+MAX_OOM_SCORE = 1000
+IDLE_OOM, BUSY_OOM = 300, 650
 """In thousandths of the memory that there is; our own processes are smaller than that."""
 
 
@@ -111,6 +116,23 @@ def signal_all(pids: Iterable[int], number: int) -> None:
                 os.kill(pid, each)
 
 
+def kill_all(root: int, proc: str = "/proc") -> None:
+    """Kill the descendants of a process. They are stopped first: of those that fork all the time,
+    each one that ends makes room for another."""
+    stopped: Set[int] = set()
+    for _ in range(STOP_ROUNDS):
+        new = [pid for pid in descendants(root, proc) if pid not in stopped]
+        if not new:
+            break
+        stopped.update(new)
+        for pid in new:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGSTOP)
+    for pid in stopped:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def is_stopped(pid: int, proc: str = "/proc") -> bool:
     """Whether it waits for SIGCONT, or for a debugger."""
     fields = _fields(str(pid), proc)
@@ -127,13 +149,45 @@ def adopt_orphans() -> bool:
         return False
 
 
-def expose_to_oom(pid: int) -> None:
+def expose_to_oom(pid: int, score: int) -> None:
     """Where memory runs out, let it be this process and its children, and none of our own."""
-    path = f"/proc/{pid}/oom_score_adj"
-    with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:
-        score = min(int(file.read()) + OOM_SCORE, 1000)
-        with open(path, "w", encoding="ascii") as out:
-            out.write(str(score))
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "w") as file:
+        file.write(str(score))
+
+
+def raised_oom_score(more: int = BUSY_OOM) -> int:
+    """By so much more than this process's own."""
+    own = 0
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj") as file:
+        own = int(file.read())
+    return min(own + more, MAX_OOM_SCORE)
+
+
+class Victim:
+    """A session's worker, where memory runs out: rather it than our own processes, and rather one
+    that works, with what it forks, than one that only holds a person's variables."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._works = 0
+        self._lock = threading.Lock()
+        self._idle, self._busy = raised_oom_score(IDLE_OOM), raised_oom_score(BUSY_OOM)
+        expose_to_oom(self._pid, self._idle)
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """While a cell runs; there may be several at a time."""
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            before, self._works = self._works, self._works + change
+            if not before or not self._works:
+                expose_to_oom(self._pid, self._busy if self._works else self._idle)
 
 
 def _rows(proc: str) -> Iterator[Tuple[int, List[bytes]]]:

@@ -17,7 +17,6 @@ from typing import Any, Callable, Coroutine, Optional, Set
 from .deaths import Death, look_into
 from .errors import LineTooLong, ProtocolError, RequestRefused
 from .framing import MAX_LINE_BYTES, load_line
-from .limits import MemoryWatch
 from .links import WorkerLink, ZygoteLink
 from .messages import (
     Chunk,
@@ -43,6 +42,7 @@ from .messages import (
     parse_event,
 )
 from .pending import INTERRUPT_STATUS, TIMEOUT_STATUS, Answer, Control, Pending, Queue
+from .shortage import Shortages, Watches, of_error
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Sink:
 class Session(Control):
     """See the module's docstring. ``zygote`` gives the process that it is forked from."""
 
-    def __init__(self, name: str, zygote: Callable[[], ZygoteLink], memory: MemoryWatch) -> None:
+    def __init__(self, name: str, zygote: Callable[[], ZygoteLink], watches: Watches) -> None:
         self.name = name
         self.sink: Optional[Sink] = None
         self.info: Json = {}
@@ -114,8 +114,7 @@ class Session(Control):
         self._failure = ""
         self._lost = ""
         self._queue = Queue(self)
-        self._memory = memory
-        self._kills = memory.kills()
+        self._shortages = Shortages(watches)
 
     # -- requests
 
@@ -156,6 +155,11 @@ class Session(Control):
     def interrupt(self) -> bool:
         """Ctrl-C to what is running; say whether anything was."""
         return self._queue.interrupt()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has never run, and nothing is under way that would change that."""
+        return not self.info and self._task is None
 
     def status(self) -> Json:
         """A line of the server's status."""
@@ -201,7 +205,8 @@ class Session(Control):
         new = self._link is None
         await self._start()
         if self._link is None:
-            answer(Final(request.id, 1, "refused", self._failure, code=RequestRefused.code))
+            why = self._failure or self._lost
+            answer(Final(request.id, 1, "refused", why, code=RequestRefused.code))
         else:
             if new:
                 self._lost = ""  # the answer says so, and session_died has said why
@@ -221,7 +226,7 @@ class Session(Control):
         if self._link is not None:
             return
         self._failure = ""
-        kills = self._memory.kills()
+        self._shortages.begin()
         try:
             for _ in range(START_TRIES - 1):
                 with contextlib.suppress(ConnectionError):
@@ -233,8 +238,13 @@ class Session(Control):
             self._failure = f"the session was not ready after {START_SECONDS:.0f} s"
             await self._stop(self._failure)
         except (OSError, RequestRefused) as exc:
-            why = f" {self._memory.explain()}" if self._memory.just_now(kills) else ""
-            self._failure = f"the session could not be started: {exc}{why}"
+            self._failure = f"the session could not be started: {self._why_not(exc)}"
+
+    def _why_not(self, exc: Exception) -> str:
+        if self._shortages.killed_now():
+            return f"{exc} {self._shortages.why_killed()}"
+        found = self._shortages.of_processes()
+        return ". ".join([str(exc), *([found] if found else of_error(str(exc)))])
 
     async def _launch(self) -> None:
         zygote = self._zygote()
@@ -298,7 +308,7 @@ class Session(Control):
             return
         self._link = None
         if not self._stopping or not self._ready.done():
-            self._on_death(look_into(status, self._queue, self._memory, self._kills))
+            self._on_death(look_into(status, self._queue, self._shortages))
         self._exited.set_result(None)
 
     def _on_death(self, death: Death) -> None:
@@ -316,7 +326,7 @@ class Session(Control):
 
     def _forward(self, item: Pending) -> None:
         if not any(self._queue.sent):
-            self._kills = self._memory.kills()  # those before are none of this one's business
+            self._shortages.begin()
         if self._lost and isinstance(item.request, Execute):
             text = f"{self._lost[0].upper()}{self._lost[1:]}.\n"
             self._emit(Chunk(item.request.id, text, "stderr"))
@@ -385,11 +395,9 @@ class Session(Control):
             if _asks_exit(final.result.get("payload")):
                 self._stopping = True
                 self._change(self._leave())
-        kills, before = self._memory.kills(), self._kills
-        if isinstance(item.request, Execute) and kills > before:
-            self._kills = kills
-            text = f"A process of this container was killed {self._memory.explain()}.\n"
-            self._emit(Chunk(final.id, text, "stderr"))
+        if isinstance(item.request, Execute):
+            for text in self._shortages.take(final.result):
+                self._emit(Chunk(final.id, f"{text}\n", "stderr"))
         self._queue.finish(item, final)
 
 

@@ -7,7 +7,6 @@ import functools
 from typing import Dict, List, Optional
 
 from .errors import RequestRefused
-from .limits import MemoryWatch
 from .links import ZygoteLink
 from .messages import (
     CloseSession,
@@ -22,6 +21,7 @@ from .messages import (
 from .pending import Answer
 from .processes import Usage, read_trees
 from .session import Session, Sink
+from .shortage import Watches
 
 STOP_SECONDS = 2.0
 """How long the sessions may take to end when the server stops; then their keepers see to it."""
@@ -37,7 +37,7 @@ class Sessions:
         self._zygote: Optional[ZygoteLink] = None
         self._sessions: Dict[str, Session] = {}
         self._closed = False
-        self._memory = MemoryWatch()
+        self._watches = Watches()
 
     def zygote(self) -> ZygoteLink:
         """The zygote; started here if there is none. `RequestRefused` where the server stops."""
@@ -99,8 +99,11 @@ class Sessions:
 
     def _add(self, name: str) -> Session:
         if len(self._sessions) >= MAX_SESSIONS:
+            # What could never be started takes no room from what can.
+            self._sessions = {n: each for n, each in self._sessions.items() if not each.failed}
+        if len(self._sessions) >= MAX_SESSIONS:
             raise RequestRefused(f"there are {MAX_SESSIONS} sessions already; close one first")
-        session = self._sessions[name] = Session(name, self.zygote, self._memory)
+        session = self._sessions[name] = Session(name, self.zygote, self._watches)
         return session
 
     def _zygote_ended(self) -> None:

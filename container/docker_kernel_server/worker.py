@@ -10,7 +10,6 @@ and still belongs to its cell when that has long ended.
 
 from __future__ import annotations
 
-import array
 import asyncio
 import atexit
 import builtins
@@ -32,6 +31,7 @@ from collections import OrderedDict
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import installed, processes, variables
+from .descriptors import CellPipes, flush_foreign_buffers
 from .errors import ProtocolError, RequestRefused
 from .framing import LineSplitter, load_line
 from .interrupts import Interrupts
@@ -54,7 +54,7 @@ from .messages import (
     parse_request,
     unpack_buffers,
 )
-from .output import DESCRIPTORS, Output, install_streams, put_back
+from .output import Output, install_streams, put_back
 from .packages import Choice
 from .shells import Console, Reply, Shell
 from .surroundings import surroundings
@@ -80,7 +80,6 @@ def run(wire: socket.socket, pipes: socket.socket, choice: Choice) -> int:
     """Be a session's worker until the server closes the wire; return the exit status."""
     # A group of its own: an interrupt reaches the cell's children, and nobody else's.
     os.setsid()
-    processes.expose_to_oom(os.getpid())
     installed.catch_up()
     installed.add_work_folder()
     return Worker(wire, pipes, choice).run()
@@ -91,8 +90,9 @@ class Worker(Console):
 
     def __init__(self, wire: socket.socket, pipes: socket.socket, choice: Choice) -> None:
         self._wire = wire
-        self._pipes = pipes
+        self._pipes = CellPipes(pipes)
         self._pid = os.getpid()
+        self._victim = processes.Victim()
         self._loop = asyncio.new_event_loop()
         asyncio.set_event_loop(self._loop)
         self._interrupts = Interrupts(self._loop)
@@ -103,7 +103,7 @@ class Worker(Console):
         # For each running cell whose frontend can answer questions.
         self._answers: Dict[str, queue.SimpleQueue[Optional[str]]] = {}
         self._asking = threading.Lock()
-        self._open_pipes("")
+        self._pipes.open("")
         self._streams = install_streams(self._output)
         self._shell, self._notes = _make_shell(self, choice)
         self._interrupts.code = type(self._shell).execute.__code__
@@ -208,7 +208,8 @@ class Worker(Console):
         result: Any = None
         try:
             if isinstance(request, Execute):
-                result = await self._execute(request)
+                with self._victim.working():
+                    result = await self._execute(request)
                 if result["status"] != "ok":
                     interrupted = self._interrupts.came and not request.subshell
                     status, reason = 1, "interrupt" if interrupted else "error"
@@ -249,11 +250,11 @@ class Worker(Console):
                 answers.put(None)  # a thread of the cell may be waiting
             for stream in self._streams.values():
                 stream.buffer.finish()
-            _flush_foreign_buffers()
+            flush_foreign_buffers()
 
     async def _execute_in_main(self, request: Execute) -> Reply:
         # The descriptors are the process's, and so a subshell's cell has none of its own.
-        self._open_pipes(request.id)
+        self._pipes.open(request.id)
         try:
             with self._interrupts.running(request.id):
                 return await self._shell.execute(request)
@@ -289,20 +290,6 @@ class Worker(Console):
             failed = Final(final.id, 1, "error", f"the reply can't be sent: {exc}")
             content = failed.to_json()
             self._output.emit(content.pop("type"), content.pop("id"), content)
-
-    def _open_pipes(self, cell: str) -> None:
-        """Give descriptors 1 and 2 pipes of the cell's own; the server reads their other ends."""
-        ends = []
-        _fill_standard_descriptors()
-        for fd in DESCRIPTORS.values():
-            read, write = os.pipe()
-            os.dup2(write, fd)
-            os.close(write)
-            ends.append(read)
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", ends))
-        self._pipes.sendmsg([cell.encode("utf-8") + b"\n"], [rights])
-        for fd in ends:
-            os.close(fd)
 
     # -- what the shell asks for
 
@@ -394,31 +381,3 @@ def _make_shell(console: Console, choice: Choice) -> Tuple[Shell, List[str]]:
             "Type: %pip install --upgrade ipython, then restart the kernel."
         )
         return PlainShell(console), [*notes, note]
-
-
-def _fill_standard_descriptors() -> None:
-    """Put /dev/null where a cell has closed 0, 1 or 2, or a pipe of ours would take its place."""
-    while True:
-        fd = os.open(os.devnull, os.O_RDWR)
-        if fd > max(DESCRIPTORS.values()):
-            os.close(fd)
-            return
-        os.set_inheritable(fd, True)
-
-
-def _flush_foreign_buffers() -> None:
-    """Let out what C libraries and sys.__stdout__ hold back, for it belongs to this cell."""
-    for stream in (sys.__stdout__, sys.__stderr__):
-        with contextlib.suppress(Exception):  # whatever the person's code has put there
-            if stream is not None:
-                stream.flush()
-    if _LIBC is not None:
-        _LIBC.fflush(None)
-
-
-try:
-    import ctypes
-
-    _LIBC: Any = ctypes.CDLL(None)
-except (ImportError, OSError):
-    _LIBC = None

@@ -257,7 +257,9 @@ def test_a_child_that_runs_out_of_memory(image: str, folder: Path) -> None:
         assert "memory" not in killed.error
 
 
-HOARD = "import sys; hoard = [bytearray(1 << 20) for _ in range(400)]"
+# A worker lets itself be killed first while it runs a cell: here it must not.
+SCORE = "open('/proc/self/oom_score_adj', 'w').write('0')"
+HOARD = f"{SCORE}; hoard = [bytearray(1 << 20) for _ in range(400)]"
 
 
 def processes_of(client: docker.DockerClient, container: str) -> dict[str, list[int]]:
@@ -302,7 +304,7 @@ def test_a_part_of_ours_that_runs_out_of_memory(
         if part == "zygote":
             # A child takes so much that the zygote's end is not enough, and so is killed after it.
             cell = kernel.run(
-                "import subprocess, sys\nsubprocess.run([sys.executable, '-c', "
+                f"{SCORE}; import subprocess, sys\nsubprocess.run([sys.executable, '-c', "
                 f"{HOARD!r}]).returncode"
             )
             assert cell.result == "-9"
