@@ -14,7 +14,7 @@ from jupyter_client.session import Session as JupyterSession
 
 from docker_kernel_server import messages as wire
 
-from . import outputs
+from . import outputs, replies
 from .client import Client
 from .errors import ConnectionLost, DockerKernelError
 from .iopub import IOPub
@@ -69,7 +69,7 @@ class SessionKernel(SubshellKernel):
             if not isinstance(exc, DockerKernelError):
                 self.log.exception("%s could not be asked", kind.TYPE)
             return {"status": "error", **outputs.error_of_exception(exc).content}
-        return outputs.reply_of_final(final)
+        return replies.reply_to(kind, final)
 
     async def do_complete(self, code: str, cursor_pos: int | None) -> Content:
         """Completions, from the live objects of the session."""

@@ -10,6 +10,7 @@ import itertools
 import logging
 import secrets
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -25,9 +26,13 @@ from .deadline import Deadline
 from .errors import ConnectionLost, RequestRefused
 from .gate import Gate, OnEnd
 from .lifeline import Lifeline, Listener
+from .texts import plain
 
 MAX_LATE_HANDLERS = 1000
 """For so many finished requests the handler is kept, for threads that print after their cell."""
+
+MAX_COMPLAINTS = 50
+"""Lines of the log about one server's faults."""
 
 AWAY_SECONDS = 120.0
 """For how long a client tries to come back, where nobody says otherwise."""
@@ -95,6 +100,7 @@ class Client:
         self._where = endpoint.describe()
         self._closed = False
         self._lost: ConnectionLost | None = None
+        self._complaints = 0
         listener = Listener(self._dispatch, self._end, on_notice, why_lost, trouble)
         self._line = Lifeline(endpoint, deadline, patience, listener)
         self.server = self._line.server
@@ -187,13 +193,13 @@ class Client:
             self._finish(event)
             return
         if isinstance(event, Fault):
-            log.warning("the server says: %s", event.message)
+            self._complain("the server says: %s", plain(event.message))
         for handler in self._handlers(event):
             try:
                 handler(event)
-            except Exception:
-                # One bad event must not cost the others.
-                log.exception("a handler failed for %s", event.TYPE)
+            except Exception:  # noqa: BLE001 - one bad event must not cost the others
+                words = plain(traceback.format_exc())
+                self._complain("a handler failed for %s:\n%s", event.TYPE, words)
 
     def _handlers(self, event: Event) -> Iterable[OnEvent]:
         with self._lock:
@@ -204,6 +210,14 @@ class Client:
             handler = call.on_event if call else self._late.get(event.id)
         return filter(None, [handler or self._on_event])
 
+    def _complain(self, words: str, *values: str) -> None:
+        """Log what is wrong with the server; not for ever, as a log has room for so much."""
+        self._complaints += 1
+        if self._complaints <= MAX_COMPLAINTS:
+            log.warning(words, *values)
+        if self._complaints == MAX_COMPLAINTS:
+            log.warning("what else is wrong with this server is not logged any more")
+
     def _finish(self, final: Final) -> None:
         with self._lock:
             call = self._calls.pop(final.id, None)
@@ -212,7 +226,7 @@ class Client:
                 if len(self._late) > MAX_LATE_HANDLERS:
                     self._late.popitem(last=False)
         if call is None:
-            log.warning("the server ended a request that isn't open: %r", final.id)
+            self._complain("the server ended a request that isn't open: %r", final.id)
         else:
             call.end(final)
 

@@ -24,6 +24,7 @@ from .errors import DockerKernelError, OlderServer, ServerNotThere, SettingError
 from .gate import Gate
 from .launch import SettingsReader
 from .raw import RawClient
+from .replies import server_status
 from .sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -105,9 +106,9 @@ class ContainerClient:
             if isinstance(server, RawClient):
                 return Place(server.python, server.workplace)
             client = server.client()
-            about = client.ask(Status(client.new_id()), self.settings.start_timeout)
-            python, folder = about.get("executable", "python3"), about.get("workplace", ".")
-            return Place(shlex.quote(python), folder)
+            answer = client.ask(Status(client.new_id()), self.settings.start_timeout)
+            about = server_status(answer)
+            return Place(shlex.quote(about["executable"]), about["workplace"])
 
     def close(self) -> None:
         """End the connections, and remove the container where it is our own. Within 3 s."""

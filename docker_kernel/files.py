@@ -12,11 +12,14 @@ import hashlib
 import io
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
 
 from docker_kernel_server import messages as wire
 from docker_kernel_server.errors import BadMessage
@@ -26,6 +29,14 @@ from .errors import ConnectionLost, TransferError
 
 MAX_TRIES = 3
 """How often a transfer is begun again: by an upload that is gone, or a file that changes."""
+
+MAX_ENTRIES = 1_000_000
+"""The most entries of a folder that `list` gives."""
+
+MAX_NAMES_CHARS = 256 * MAX_ENTRIES
+
+SIZELESS_BYTES = 64 * 1024 * 1024
+"""The most that is taken of a file that says it has no size, such as those in /proc."""
 
 Progress = Callable[[int, int], None]
 """Is told how many bytes have been moved, and how many there are."""
@@ -104,6 +115,7 @@ def get(
 def list(client: Client, path: str) -> tuple[Entry, ...]:  # noqa: A001 - files.list is the name
     """What is in a folder of the container, by name. Raises RequestRefused, ConnectionLost."""
     found: dict[str, Entry] = {}
+    chars = 0
     last, more = "", True
     while more:
         answer = _ask(client, wire.ListFiles(client.new_id(), path, last))
@@ -112,6 +124,13 @@ def list(client: Client, path: str) -> tuple[Entry, ...]:  # noqa: A001 - files.
         except (LookupError, TypeError, ValueError) as exc:
             raise _damaged(path, f"the server's list can't be read: {exc!r}") from exc
         found.update((entry.name, entry) for entry in entries)
+        chars += sum(len(entry.name) for entry in entries)
+        if len(found) > MAX_ENTRIES or chars > MAX_NAMES_CHARS:
+            raise TransferError(
+                f"{path!r} can't be listed",
+                f"it has more than {MAX_ENTRIES} entries",
+                "list it in the container",
+            )
         # A server that gives no further name ends it, whatever it says.
         more = bool(answer.get("more")) and bool(entries) and entries[-1].name > last
         last = entries[-1].name if entries else last
@@ -126,7 +145,13 @@ def remove(client: Client, path: str) -> None:
 # ---- one piece after another -------------------------------------------------------------------
 
 
-def _fetch(client: Client, path: str, sink: BinaryIO, progress: Progress | None) -> None:
+def _fetch(
+    client: Client,
+    path: str,
+    sink: BinaryIO,
+    progress: Progress | None,
+    folder: Path | None = None,
+) -> None:
     """Read a file to the end of ``sink``, which may have the beginning. _Changed, TransferError."""
     digest = hashlib.sha256()
     offset = _digest_into(sink, digest)
@@ -143,6 +168,12 @@ def _fetch(client: Client, path: str, sink: BinaryIO, progress: Progress | None)
             raise _Changed
         if not data and not eof:
             raise _damaged(path, "the server gives nothing more, and doesn't say that it is all")
+        if before is None:
+            _check_room(path, folder, state[0] - offset)
+        if offset + len(data) > (state[0] or SIZELESS_BYTES):
+            if state[0]:
+                raise _Changed
+            raise _damaged(path, "it says that it is empty, and there is no end to it")
         before = state
         sink.write(data)
         digest.update(data)
@@ -153,6 +184,20 @@ def _fetch(client: Client, path: str, sink: BinaryIO, progress: Progress | None)
         raise _Changed
 
 
+def _check_room(path: str, folder: Path | None, size: int) -> None:
+    """TransferError where there is no room for so much: a disk that is full harms others."""
+    if folder is None:
+        room, where = psutil.virtual_memory().available, "this machine's free memory"
+    else:
+        room, where = shutil.disk_usage(folder).free, f"the free room in {folder}"
+    if size > room:
+        raise TransferError(
+            f"{path!r} was not fetched",
+            f"it has {size} bytes more, and {where} is {room} bytes",
+            "make room, or fetch less",
+        )
+
+
 def _fetch_file(client: Client, path: str, local: Path, progress: Progress | None) -> None:
     if local.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(local))
@@ -161,7 +206,7 @@ def _fetch_file(client: Client, path: str, local: Path, progress: Progress | Non
     part = local.with_name(f".docker-kernel-{secrets.token_hex(8)}.part")
     try:
         with _open_part(part, kept) as sink:
-            _fetch(client, path, sink, progress)
+            _fetch(client, path, sink, progress, local.absolute().parent)
         with contextlib.suppress(FileNotFoundError):
             state = local.lstat()
             if stat.S_ISREG(state.st_mode):
@@ -223,7 +268,11 @@ def _whole(answer: dict[str, Any], key: str) -> int:
 
 
 def _entry(item: dict[str, Any]) -> Entry:
-    return Entry(str(item["name"]), str(item["kind"]), int(item["size"]), float(item["mtime"]))
+    name = str(item["name"])
+    # Somebody may make a path of this machine with it.
+    if name in ("", ".", "..") or set(name) & set("/\\\0" if os.name == "nt" else "/\0"):
+        raise ValueError(f"{name!r} is no name of a file")
+    return Entry(name, str(item["kind"]), int(item["size"]), float(item["mtime"]))
 
 
 def _damaged(path: str, why: str) -> TransferError:

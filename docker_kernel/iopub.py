@@ -28,6 +28,9 @@ MAX_UNSENT_MESSAGES = 100
 MAX_UNSENT_CHARS = 4 * 1024 * 1024
 """What may wait for the iopub thread; at either bound the caller waits too."""
 
+NUMBER_CHARS = 8
+"""What anything but a text counts for."""
+
 DRAIN_SECONDS = 10.0
 """How long a caller waits at most; a thread that takes longer has ended."""
 
@@ -142,9 +145,14 @@ class IOPub:
 
 def _weight(output: Output) -> int:
     """About how many characters a message has, without serialising it once more."""
-    content = output.content
-    size = len(content.get("text", "")) + sum(map(len, output.buffers))
-    data = content.get("data")
-    if isinstance(data, dict):
-        size += sum(len(value) for value in data.values() if isinstance(value, str))
+    size = sum(map(len, output.buffers))
+    todo: list[Any] = [output.content, output.metadata]
+    while todo and size < MAX_UNSENT_CHARS:
+        item = todo.pop()
+        size += len(item) if isinstance(item, str) else NUMBER_CHARS
+        if isinstance(item, dict):
+            todo += item.keys()
+            todo += item.values()
+        elif isinstance(item, list):
+            todo += item
     return size

@@ -13,7 +13,7 @@ from typing import Any
 from docker_kernel_server import __version__
 from docker_kernel_server import messages as wire
 
-from . import info, outputs
+from . import info, outputs, replies
 from .asking import SessionKernel
 from .client import Client
 from .errors import DockerKernelError
@@ -157,10 +157,9 @@ class DockerKernel(SessionKernel):
     def _reply(self, final: wire.Final, parent: Content, silent: bool) -> Content:
         lost = outputs.error_of_final(final)
         if lost is None:
-            content = outputs.reply_of_final(final)
-            count = content.get("execution_count")
-            if isinstance(count, int) and content.get("status") in ("ok", "error"):
-                self._count = count + 1
+            content = replies.reply_to(wire.Execute, final)
+            if "execution_count" in content:
+                self._count = content["execution_count"] + 1
                 return content
             lost = outputs.MALFORMED
         failed = self._fail(lost, parent, silent)

@@ -11,6 +11,7 @@ import logging
 import secrets
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .absence import Absence, pauses
 from .backends import Endpoint
 from .deadline import Deadline
 from .errors import AuthenticationFailed, ConnectionLost, ServerError, VersionMismatch
+from .texts import plain
 from .transport import Link, attempt, connect, nobody_listens
 
 ACK_BYTES = 256 * 1024
@@ -177,8 +179,10 @@ class Lifeline:
                 end = self._come_back(lost)
                 if end is not None:
                     break
-        except Exception as exc:
-            log.exception("reading from the server failed")
+        except Exception as exc:  # noqa: BLE001 - the others have to hear of the end
+            log.error(  # noqa: TRY400 - what the server says may stand in it
+                "reading from the server failed:\n%s", plain(traceback.format_exc())
+            )
             end = ConnectionLost("reading from the server failed", str(exc))
         self._ending.set()
         self._link.stream.close()

@@ -11,7 +11,9 @@ from docker_kernel_server import messages as wire
 from .client import Client
 from .deadline import more_time
 from .errors import ConnectionLost, RequestRefused, StartError, StartTimeout
+from .replies import MAX_NOTES, session_info
 from .sandbox import Sandbox
+from .texts import plain
 
 CLOSE_SECONDS = 1.0
 """How long the end of a session may take; the server goes on with it alone after that."""
@@ -55,8 +57,8 @@ class Session:
     def forget(self, note: str = "") -> None:
         """The session's process is gone: open it anew before the next request."""
         self._open_on = None
-        if note:
-            self._notes.append(note)
+        if note and len(self._notes) < MAX_NOTES:
+            self._notes.append(plain(note))
 
     def take_notes(self) -> list[str]:
         """What the person should be told since the last call, each once."""
@@ -79,14 +81,14 @@ class Session:
             info = self._ask(client, wire.RestartSession(client.new_id(), self.name))
         elif not first and info.get("new") and not self._notes:
             self._notes.append("The session is a new one: variables were reset.")
-        self._notes += info.get("notes") or []
+        self._notes += info["notes"]
         self.info = info
         self._open_on = client
 
     def _ask(self, client: Client, request: wire.Request) -> dict[str, Any]:
         seconds = self.sandbox.settings.start_timeout
         try:
-            return dict(client.ask(request, seconds) or {})
+            return session_info(client.ask(request, seconds))
         except RequestRefused as exc:
             raise StartError("the session did not open", exc.why, "run it again") from exc
         except TimeoutError as exc:

@@ -10,6 +10,7 @@ from typing import Any
 from docker_kernel_server import messages as wire
 
 from .errors import DockerKernelError
+from .replies import server_status
 from .session import Session
 
 Content = dict[str, Any]
@@ -32,13 +33,14 @@ class Meter:
         try:
             call = client.request(wire.Status(client.new_id()))
             final = await asyncio.wait_for(asyncio.wrap_future(call.future), PATIENCE_SECONDS)
+            status = server_status(final.result)
         except (DockerKernelError, asyncio.TimeoutError):
             return nothing()
-        return self._content(dict(final.result or {}), session.name)
+        return self._content(status, session.name)
 
     def _content(self, status: Content, name: str) -> Content:
         # A server that runs by itself may be older, and not know of all this.
-        limits, machine = status.get("limits", {}), status.get("machine", {})
+        limits, machine = status["limits"], status["machine"]
         mine: Content = next((line for line in status["sessions"] if line["name"] == name), {})
         cpus = limits.get("cpus_limit") or machine.get("cpus") or 1
         memory = virtual_memory(limits, machine)

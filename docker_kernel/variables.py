@@ -17,6 +17,7 @@ from docker_kernel_server import values as codec
 from . import files
 from .client import Call, Client
 from .errors import ConnectionLost, RequestRefused, TransferError
+from .replies import server_status
 
 MAX_NAMES_CHARS = 200
 """The most of a container's own names that an error shows."""
@@ -37,7 +38,7 @@ def push(client: Client, session: str, values: Mapping[str, Any]) -> None:
         raise TransferError(
             NOT_SENT, str(exc), "send the data in it, or put a file (docker_kernel.files.put)"
         ) from exc
-    status = client.ask(wire.Status(client.new_id()))
+    status = server_status(client.ask(wire.Status(client.new_id())))
     path = f"{status['temp']}/docker-kernel-{secrets.token_hex(8)}.values"
     try:
         files.put(client, blob, path)

@@ -9,6 +9,7 @@ from docker_kernel_server import messages as wire
 
 from ..client import Client
 from ..config import Settings
+from ..replies import server_status
 from ..sandbox import Sandbox
 from .table import Table
 
@@ -30,8 +31,7 @@ _CHANGE = (
 
 def ask_status(client: Client) -> Json:
     """What the server says of itself. Raises ConnectionLost, RequestRefused, TimeoutError."""
-    status: Json = client.ask(wire.Status(client.new_id()), ANSWER_SECONDS)
-    return status
+    return server_status(client.ask(wire.Status(client.new_id()), ANSWER_SECONDS))
 
 
 def status_row(sandbox: Sandbox, otherwise: str = "not connected") -> list[str]:

@@ -10,12 +10,13 @@ from IPython.core import page
 from IPython.core.interactiveshell import InteractiveShell
 
 from docker_kernel import outputs
+from docker_kernel.replies import payloads
 from docker_kernel.session import Session
 from docker_kernel_server import messages as wire
 
 from .asking import Asking
 from .bridge import Bridge
-from .show import RemoteError, Value, can_ask, parent_header, remote_error, say, show
+from .show import RemoteError, Value, can_ask, parent_header, remote_error, say, show, shown
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,10 @@ class RemoteSession:
 
     def _pay(self, final: wire.Final) -> None:
         """Do what the cell asks of its frontend: show a text in the pager, set the next input."""
-        result = final.result if isinstance(final.result, dict) else {}
-        for payload in result.get("payload") or []:
-            source = payload.get("source")
-            if source == "page":
-                page.page(payload.get("data", ""), payload.get("start", 0))
-            elif source == "set_next_input":
-                text = str(payload.get("text", ""))
+        for payload in payloads(final.result):
+            if payload["source"] == "page":
+                page.page(shown(payload["data"]), payload["start"])
+            elif payload["source"] == "set_next_input":
+                # It is the container that it was meant for, and not this machine.
+                text = f"%%docker\n{payload['text']}"
                 self._shell.set_next_input(text, bool(payload.get("replace")))
