@@ -27,6 +27,7 @@ from traitlets.config import Config, Configurable
 
 from .checks import CHECKS, parse_size
 from .errors import SettingError
+from .pinned import Pin, read_pins
 from .sources import SECTION, gather
 
 DEFAULT_SERVER_HOST = "localhost"
@@ -54,6 +55,11 @@ class Settings(Configurable):
         help="Where code runs. docker: in a new container. attached: on a running server (see host "
         "and port) or in a running container. local: on this machine, WITHOUT a container. Empty: "
         "attached where a host, a port or a container is given, else docker.",
+    ).tag(config=True)
+    allow_local = Bool(
+        True,
+        help="Whether mode local may be chosen. Who administers a machine can pin it to False; see "
+        "docs/security.md.",
     ).tag(config=True)
     image = Unicode(
         "",
@@ -186,18 +192,49 @@ class Settings(Configurable):
         config: Config | None = None,
         command_line: Config | None = None,
         environ: Mapping[str, str] | None = None,
+        pins: Mapping[str, Pin] | None = None,
     ) -> Settings:
         """The settings in force. Raises SettingError that says what would be right.
 
         `config` is what Jupyter's config files say, with or without the command line merged in;
         `command_line` is what the command line says alone (an Application's `cli_config`);
-        `environ` is os.environ where it is None.
+        `environ` is os.environ where it is None; `pins` is what an administrator has pinned, where
+        it isn't given.
         """
         environ = os.environ if environ is None else environ
+        if pins is None:
+            pins = read_pins(config)
         found = gather(cls.class_traits(config=True), config, environ, command_line)
         for name, value in found.values.get(SECTION, {}).items():
             cls._check(name, value, found.origins[name])
-        return cls(config=found.values)
+        settings = cls(config=found.values)
+        for name, pin in pins.items():
+            settings._pin(name, pin, found.origins)
+        if settings.resolved_mode() == "local" and not settings.allow_local:
+            raise SettingError(
+                "local mode is not allowed here",
+                f"allow_local is False ({found.origins['allow_local']})",
+                f"leave out {found.origins['mode']}: code then runs in a container",
+            )
+        return settings
+
+    def _pin(self, name: str, pin: Pin, origins: dict[str, str]) -> None:
+        """Take a value that is pinned. Raises SettingError where another one was asked for."""
+        if name not in self.trait_names(config=True):
+            raise SettingError(
+                f"there is no setting {name!r}",
+                f"{pin.file} pins it",
+                f"correct {pin.origin(name)}",
+            )
+        self._check(name, pin.value, pin.origin(name))
+        value = getattr(type(self)(config=Config({SECTION: {name: pin.value}})), name)
+        mine = getattr(self, name)
+        if name in origins and mine != value:
+            raise SettingError(
+                f"{name} is {mine}", f"{pin.file} pins it to {value}", f"leave out {origins[name]}"
+            )
+        setattr(self, name, value)
+        origins[name] = pin.origin(name)
 
     @classmethod
     def _check(cls, name: str, value: Any, source: str) -> None:

@@ -43,7 +43,7 @@ def test_order_is_command_line_environment_file_default() -> None:
 def test_every_setting_has_help_and_can_come_from_the_environment(
     tmp_path: Path,
 ) -> None:
-    texts = {"mode": "local", "pull": "never", "memory": "1g", "user": "1:1", "env": "{'A': 'b'}"}
+    texts = {"mode": "docker", "pull": "never", "memory": "1g", "user": "1:1", "env": "{'A': 'b'}"}
     texts |= {
         "mounts": "/a:/b",
         "userns": "host",

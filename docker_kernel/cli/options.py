@@ -31,7 +31,7 @@ def given_settings(options: argparse.Namespace) -> list[str]:
     reader = SettingsReader()
     reader.parse_command_line(setting_words(options))
     # Without the environment and the config files: they are read again when the kernel starts.
-    return Settings.load(None, reader.cli_config, environ={}).as_arguments()
+    return Settings.load(None, reader.cli_config, environ={}, pins={}).as_arguments()
 
 
 def setting_words(options: argparse.Namespace) -> list[str]:
