@@ -65,7 +65,9 @@ def help_links(session: Session | None) -> list[dict[str, str]]:
 
 def banner(session: Session | None) -> str:
     """What a console shows first."""
-    lines = [f"{IMPLEMENTATION} {__version__}: Python in a container"]
+    local = session is not None and session.sandbox.settings.resolved_mode() == "local"
+    where = "on this machine, WITHOUT a container" if local else "in a container"
+    lines = [f"{IMPLEMENTATION} {__version__}: Python {where}"]
     if session is not None:
         lines += [session.sandbox.describe(), *session.sandbox.notices]
         lines += str(session.info.get("banner") or "").rstrip().splitlines()

@@ -44,7 +44,7 @@ class DockerKernel(SessionKernel):
     @property
     def kernel_info(self) -> Content:
         """The content of kernel_info_reply; answered at once, whatever the sandbox does."""
-        return info.kernel_info(self._launcher.session)
+        return info.kernel_info(self._launcher.look())
 
     @property
     def execution_count(self) -> int:

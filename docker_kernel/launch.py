@@ -53,6 +53,9 @@ SETTING_FLAGS = {
     ),
 }
 
+LOOK_SECONDS = 1.0
+"""How long what is said of a kernel may wait for its settings to be read."""
+
 HELP = {"-h", "--help", "--help-all", "--version"}
 """Who asks for one of these wants to read, and no container."""
 
@@ -125,6 +128,7 @@ class Launcher:
         self._argv = argv
         self._ended = False
         self._lock = threading.Lock()
+        self._looked = threading.Event()
         self._stopping = threading.Lock()
         self._handover: HandoverFile | None = None
         self.opening = in_thread(self.client, "start")
@@ -136,12 +140,21 @@ class Launcher:
             self.opening = in_thread(self.client, "start")
         return self.opening
 
+    def look(self) -> Session | None:
+        """The session as soon as the settings are read, which takes a moment; None where they are
+        wrong. It may not be open yet."""
+        self._looked.wait(LOOK_SECONDS)
+        return self.session
+
     def client(self) -> Client:
         """The client, with the kernel's session open on it. Blocks; raises a DockerKernelError."""
         with self._lock:
             if self._ended:
                 raise StartCancelled(why="the kernel is shutting down", remedy="restart the kernel")
-            session = self.session = self.session or self._make()
+            try:
+                session = self.session = self.session or self._make()
+            finally:
+                self._looked.set()
         client = session.client()
         note = session.sandbox.handover()
         if note and self._handover is not None:

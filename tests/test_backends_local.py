@@ -12,12 +12,14 @@ import psutil
 import pytest
 
 from cells import run
-from docker_kernel import runtime
+from docker_kernel import info, runtime
 from docker_kernel.backends import local, make_backend
 from docker_kernel.backends.local import LocalBackend, allowed_environment
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
 from docker_kernel.errors import SettingError, StartCancelled, StartError, StartTimeout
+from docker_kernel.launch import Launcher
+from kernels import Kernel
 
 
 @pytest.fixture
@@ -59,9 +61,84 @@ def test_it_runs_code_here_and_says_so_loudly(
     assert backend.handover() is None
 
 
+HIDDEN = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AZURE_CLIENT_SECRET",
+    "DOCKER_AUTH_CONFIG",
+    "DOCKER_HOST",
+    "GITHUB_TOKEN",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "HF_TOKEN",
+    "HTTPS_PROXY",
+    "JPY_API_TOKEN",
+    "JPY_PARENT_PID",
+    "JUPYTER_TOKEN",
+    "KUBECONFIG",
+    "LD_PRELOAD",
+    "OPENAI_API_KEY",
+    "PGPASSWORD",
+    "PIP_INDEX_URL",
+    "PYTHONPATH",
+    "SSH_AUTH_SOCK",
+    "XDG_RUNTIME_DIR",
+)
+
+
 def test_only_the_allow_list_passes() -> None:
-    environ = {"PATH": "/bin", "HOME": "/h", "AWS_SECRET_ACCESS_KEY": "x", "LC_ALL": "C", "A": "b"}
-    assert allowed_environment(environ) == {"PATH": "/bin", "HOME": "/h", "LC_ALL": "C"}
+    """E10"""
+    environ = {"PATH": "/bin", "HOME": "/h", "LC_ALL": "C"}
+    assert allowed_environment({**environ, **dict.fromkeys(HIDDEN, "x")}) == environ
+
+
+ENVIRONMENTS = """
+import os
+found, pid = [str(dict(os.environ))], os.getpid()
+while pid not in (0, 1, {stop}):
+    try:
+        found.append(open("/proc/%d/environ" % pid, errors="replace").read())
+    except PermissionError:
+        found.append("")
+    status = open("/proc/%d/status" % pid).read()
+    pid = int(status.partition("PPid:")[2].split()[0])
+found.append(os.popen("cat /proc/self/environ").read())
+"""
+
+
+def test_the_environment_is_in_no_process_of_the_session(
+    make: Callable[..., LocalBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E10: nor in what /proc shows of it, its parents up to the server, and its children."""
+    for name in HIDDEN:
+        if name != "LD_PRELOAD":
+            monkeypatch.setenv(name, "http://hidden-from-the-code")
+    endpoint = make(env="{'MINE': 'yes'}").start(Deadline(30), print)
+    found = run(endpoint, ENVIRONMENTS.format(stop=os.getpid()))
+    assert len(found) >= 5  # session, keeper, zygote, server, and the two at both ends
+    assert "MINE" in found[0]
+    for text in found:
+        assert "hidden-from-the-code" not in text
+
+
+def test_the_kernel_warns(tmp_path: Path) -> None:
+    """E10: in its banner, which is there at once, and in the first cell alone."""
+    with Kernel("--mode=local", folder=tmp_path) as kernel:
+        banner = kernel.ask("kernel_info")["banner"]
+        assert banner.splitlines()[0].endswith("Python on this machine, WITHOUT a container")
+        assert "THERE IS NO CONTAINER" in banner
+        first = kernel.run("1")
+        assert "THERE IS NO CONTAINER" in first.text("stderr")
+        assert (first.result, kernel.run("2").text("stderr")) == ("1", "")
+
+
+def test_the_warning_does_not_wait_for_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_KERNEL_WORKSPACE", "/nowhere")
+    launcher = Launcher(["--mode=local"])
+    try:
+        banner = info.banner(launcher.look())
+    finally:
+        launcher.stop()
+    assert "THERE IS NO CONTAINER" in banner
+    assert "in /nowhere" in banner
 
 
 def test_the_secret_is_in_no_list_of_processes(make: Callable[..., LocalBackend]) -> None:

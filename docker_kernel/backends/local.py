@@ -19,7 +19,7 @@ from docker_kernel_server.handshake import make_secret
 from .. import runtime
 from ..config import Settings
 from ..deadline import Deadline
-from ..errors import StartError
+from ..errors import SettingError, StartError
 from . import Endpoint, Progress
 from .logtail import MAX_LINES, LogTail
 from .stoppable import Stoppable
@@ -52,14 +52,17 @@ class LocalBackend(Stoppable):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self.notices: list[str] = []
+        self.notices: list[str] = [_WARNING]
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._tail: LogTail | None = None
 
     def describe(self) -> str:
         """One line for the banner."""
-        return f"on this machine, WITHOUT a container, in {self._settings.workspace_folder()}"
+        folder = self._settings.workspace
+        with suppress(SettingError):  # the start tells it
+            folder = str(self._settings.workspace_folder())
+        return f"on this machine, WITHOUT a container, in {folder}"
 
     def postmortem(self) -> str:
         """How the server ended and its last lines, "" while it runs."""
@@ -82,7 +85,6 @@ class LocalBackend(Stoppable):
         return None
 
     def _start(self, deadline: Deadline, progress: Progress) -> Endpoint:
-        self.notices[:] = [_WARNING]
         progress("starting a server on this machine, without a container")
         if sys.platform == "win32":
             raise StartError(
