@@ -9,7 +9,7 @@ SECONDS ?= 3600
 # How many processes share the tests, most of which wait most of the time.
 JOBS ?= 3
 .DEFAULT_GOAL := help
-.PHONY: help venv engine test coverage lint reliability soak demo clean
+.PHONY: help venv engine test coverage lint audit reliability soak demo clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 18
@@ -41,6 +41,9 @@ lint: $(STAMP)  ## check style, format and types
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
 	@$(BIN)/python -m mypy
+
+audit: $(STAMP)  ## look for known vulnerabilities of the dependencies, with pip-audit
+	@$(BIN)/python tests/dependencies.py
 
 reliability: $(STAMP)  ## let every part die at every moment, and write the figures of docs/reliability.md
 	@$(BIN)/python tests/reliability.py
