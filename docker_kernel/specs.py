@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from traitlets import Dict, List
+
+from .config import Settings
 from .launch import SETTING_ALIASES
 
 _WORD = re.compile(r"--(?:Settings\.)?([\w-]+)=(.*)", re.DOTALL)
@@ -50,13 +53,13 @@ def find_specs() -> list[Spec]:
 
 
 def settings_in(argv: Sequence[str]) -> dict[str, str | list[str]]:
-    """The settings on a kernel's command line; `env` may stand there more than once."""
+    """The settings on a kernel's command line; some may stand there more than once."""
+    traits = Settings.class_traits(config=True)
     found: dict[str, str | list[str]] = {}
     for match in filter(None, map(_WORD.fullmatch, argv)):
         name = _NAMES.get(match[1], match[1])
-        if name == "env":
-            earlier = found.get(name, [])
-            found[name] = [*earlier, match[2]]
-        elif name in _NAMES.values():
+        if isinstance(traits.get(name), (Dict, List)):
+            found[name] = [*found.get(name, []), match[2]]
+        elif name in traits:
             found[name] = match[2]
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,7 +92,32 @@ def inspect_image(engine: Engine, name: str, deadline: Deadline) -> Mapping[str,
 
 def _pull(engine: Engine, name: str, deadline: Deadline, progress: Progress) -> None:
     progress(f"pulling the image {name}")
+    pull_image(engine, name, deadline, in_lines(name, progress))
+    progress(f"pulled the image {name}")
+
+
+def in_lines(name: str, progress: Progress) -> Callable[[Layers], None]:
+    """What makes a line every now and then of how far a pull is."""
+    last = time.monotonic()
+
+    def show(layers: Layers) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            last = time.monotonic()
+            progress(f"pulling the image {name}: {layers.summary()}")
+
+    return show
+
+
+def pull_image(
+    engine: Engine, name: str, deadline: Deadline, show: Callable[[Layers], None]
+) -> None:
+    """Pull an image; `show` is called whenever it has come further.
+
+    Raises ImageNotFound, StartTimeout, and EngineError where the engine is away.
+    """
     repository, tag = _split_name(name)
+    layers = Layers()
     try:
         # The time of a pull is the line's, not the start's; silence is what it must not fall into.
         patience = Deadline(PULL_SILENCE_SECONDS)
@@ -100,9 +125,9 @@ def _pull(engine: Engine, name: str, deadline: Deadline, progress: Progress) -> 
             deadline.step("pulling the image", counted=False),
             engine.calling("pulling the image", patience) as api,
         ):
-            lines = api.pull(repository, tag=tag, stream=True, decode=True)
-            for text in _pull_progress(name, lines):
-                progress(text)
+            for line in api.pull(repository, tag=tag, stream=True, decode=True):
+                layers.take(line)
+                show(layers)
     except StartTimeout as exc:
         raise StartTimeout(
             f"the pull of the image {name} came to a halt",
@@ -110,11 +135,7 @@ def _pull(engine: Engine, name: str, deadline: Deadline, progress: Progress) -> 
             f"check the network, and see how far this comes: docker pull {name}",
         ) from exc
     except EngineRefused as exc:
-        raise ImageNotFound(
-            f"there is no image {name} on this machine, and it can't be pulled",
-            exc.why,
-            _remedy(exc.why),
-        ) from exc
+        raise ImageNotFound(f"the image {name} can't be pulled", exc.why, _remedy(exc.why)) from exc
 
 
 def _split_name(name: str) -> tuple[str, str]:
@@ -127,22 +148,8 @@ def _split_name(name: str) -> tuple[str, str]:
     return (repository, tag) if colon and "/" not in tag else (name, "latest")
 
 
-def _pull_progress(name: str, lines: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """The engine's progress messages as a line every now and then. Raises EngineRefused."""
-    seen = _Layers()
-    last = time.monotonic()
-    for line in lines:
-        if error := line.get("error"):
-            raise EngineRefused("pulling the image failed", str(error))
-        seen.take(line)
-        if time.monotonic() - last >= PROGRESS_SECONDS:
-            last = time.monotonic()
-            yield f"pulling the image {name}: {seen.summary()}"
-    yield f"pulled the image {name}"
-
-
 @dataclass
-class _Layers:
+class Layers:
     """How far each layer of a pull is, in bytes."""
 
     current: dict[str, int] = field(default_factory=dict)
@@ -150,6 +157,9 @@ class _Layers:
     done: set[str] = field(default_factory=set)
 
     def take(self, line: Mapping[str, Any]) -> None:
+        """Take one of the engine's messages. Raises EngineRefused where it says what went wrong."""
+        if error := line.get("error"):
+            raise EngineRefused("pulling the image failed", str(error))
         layer, status = str(line.get("id", "")), str(line.get("status", ""))
         detail = line.get("progressDetail") or {}
         if status == "Pulling fs layer":
@@ -161,9 +171,19 @@ class _Layers:
             self.done.add(layer)
             self.current[layer] = self.total.get(layer, 0)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many bytes are here, of how many that are known of."""
+        return sum(self.current.values()), sum(self.total.values())
+
     def summary(self) -> str:
-        got, all_of_it = sum(self.current.values()) / 1e6, sum(self.total.values()) / 1e6
-        return f"{got:.1f} of {all_of_it:.1f} MB, {len(self.done)} of {len(self.current)} layers"
+        """How far all of it is."""
+        here, known = self.size
+        return f"{here / 1e6:.1f} of {known / 1e6:.1f} MB, {self.count()}"
+
+    def count(self) -> str:
+        """How many layers are complete."""
+        return f"{len(self.done)} of {len(self.current)} layers"
 
 
 def _remedy(words: str) -> str:

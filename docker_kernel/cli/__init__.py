@@ -12,7 +12,7 @@ from pathlib import Path
 from docker_kernel_server import __version__
 
 from ..errors import DockerKernelError
-from . import doctor, exec_, install, list_, logs, prune, ps, run, stop, uninstall
+from . import doctor, exec_, install, list_, logs, prune, ps, pull, run, stop, uninstall
 
 EXIT_CODES = {
     0: "done",
@@ -26,7 +26,7 @@ EXIT_CODES = {
 }
 """What each means, but `exec` gives its command's own; the same table is in docs/commands.md."""
 
-VERBS = (install, uninstall, list_, run, ps, logs, exec_, stop, prune, doctor)
+VERBS = (install, uninstall, list_, run, ps, logs, exec_, stop, prune, pull, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
+import fcntl
 import json
-import tarfile
-import threading
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
 from typing import Any
 
 import docker
@@ -22,89 +24,11 @@ from docker_kernel.backends.images import ensure_image
 from docker_kernel.deadline import Deadline
 from docker_kernel.errors import ImageNotFound, StartTimeout
 from engine import Engine
+from kernels import PATIENCE
+from registry import Registry, digest
 
-MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-CONFIG = "application/vnd.docker.container.image.v1+json"
-
-
-class Registry:
-    """A registry with one image in it, `box:1`, on a port of 127.0.0.1."""
-
-    def __init__(self, text: str) -> None:
-        self.blobs: dict[str, bytes] = {}
-        self.manifest = b""
-        self.serving = threading.Event()
-        """While it is clear, blobs are on their way for ever."""
-        self.serving.set()
-        self.put(text)
-        registry = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, kind, body = registry.answer(self.path)
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("Docker-Content-Digest", digest(body))
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(body)
-
-            do_HEAD = do_GET  # noqa: N815 - the base class's name
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.host = f"127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def put(self, text: str) -> None:
-        """Make the image anew, with `text` in its one file."""
-        layer = io.BytesIO()
-        with tarfile.open(fileobj=layer, mode="w") as tar:
-            data = text.encode()
-            info = tarfile.TarInfo("file")
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-        packed = gzip.compress(layer.getvalue(), mtime=0)
-        rootfs = {"type": "layers", "diff_ids": [digest(layer.getvalue())]}
-        config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": rootfs}).encode()
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, "size": len(config), "digest": digest(config)},
-            "layers": [{"mediaType": LAYER, "size": len(packed), "digest": digest(packed)}],
-        }
-        self.blobs = {digest(config): config, digest(packed): packed}
-        self.manifest = json.dumps(manifest).encode()
-
-    def answer(self, path: str) -> tuple[int, str, bytes]:
-        """Status, content type and body for a path."""
-        last = path.rpartition("/")[2]
-        if path == "/v2/":
-            return 200, "application/json", b"{}"
-        if path.startswith("/v2/box/manifests/") and last in ("1", digest(self.manifest)):
-            return 200, MANIFEST, self.manifest
-        if path.startswith("/v2/box/blobs/") and last in self.blobs:
-            self.serving.wait(60)
-            return 200, "application/octet-stream", self.blobs[last]
-        if path.startswith("/v2/private/"):
-            error = {"code": "DENIED", "message": "requested access to the resource is denied"}
-            return 403, "application/json", json.dumps({"errors": [error]}).encode()
-        error = {"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}
-        return 404, "application/json", json.dumps({"errors": [error]}).encode()
-
-    def close(self) -> None:
-        """Stop serving."""
-        self.serving.set()
-        self.server.shutdown()
-        self.server.server_close()
-
-
-def digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
+PROGRAM = "import sys; from docker_kernel.cli import main; sys.exit(main(['pull', *sys.argv[1:]]))"
+COMMAND = [sys.executable, "-c", PROGRAM]
 
 
 @pytest.fixture
@@ -211,3 +135,57 @@ def test_a_pull_of_which_nothing_is_heard(
     assert f"docker pull {name}" in caught.value.remedy
     registry.serving.set()
     assert ensure(connection, name, "missing")[0]["Id"] in registry.blobs
+
+
+# -- the command
+
+
+def pull(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *words], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def test_the_command_pulls_and_says_what_is_here(
+    registry: Registry, docker_client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E4: also where an older one is here, for then somebody has asked for it."""
+    name = f"{registry.host}/box:1"
+    done = pull(name, "--json")
+    assert done.returncode == 0, done.stderr
+    found = docker_client.images.get(name)
+    size = found.attrs["Size"]
+    said = {"image": name, "id": found.id, "size_bytes": size, "changed": True}
+    assert json.loads(done.stdout) == said
+    # The image of the settings, where none is named.
+    monkeypatch.setenv("DOCKER_KERNEL_IMAGE", name)
+    done = pull()
+    assert done.stdout == f"{name} is here already, and the newest: {str(found.id)[:19]}\n"
+    registry.put("two")
+    assert json.loads(pull("--json").stdout)["changed"] is True
+
+
+def test_the_command_says_why_it_can_not(registry: Registry) -> None:
+    done = pull(f"{registry.host}/box:2")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "can't be pulled" in done.stderr
+    assert "check the name and the tag" in done.stderr
+
+
+def test_the_command_draws_a_bar_on_a_terminal(registry: Registry) -> None:
+    registry.put("x", os.urandom(1 << 20))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        command = [*COMMAND, f"{registry.host}/box:1"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+            os.close(theirs)
+            shown = b""
+            with suppress(OSError):  # the end of a terminal
+                while data := terminal.read(4096):
+                    shown += data
+            assert process.stdout is not None
+            assert "is here: sha256:" in process.stdout.read()
+    assert process.returncode == 0
+    assert b"1 of 1 layers" in shown
+    assert b"B/s" in shown
