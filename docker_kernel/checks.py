@@ -22,6 +22,7 @@ _WORD = re.compile(r"\w[\w.:@/-]*")
 _A_PROFILE = (
     "name a JSON file such as the engine's own: https://docs.docker.com/engine/security/seccomp/"
 )
+_GPUS = re.compile(r"[1-9]\d{0,2}|device=[\w:.-]+(?:,[\w:.-]+)*")
 _MOUNT = re.compile(r"(.+):(/[^:]*)(?::(ro|rw))?", re.DOTALL)
 _A_MOUNT = "write HOST:CONTAINER or HOST:CONTAINER:ro, such as /data:/data:ro"
 
@@ -116,6 +117,26 @@ def log_file(name: str, value: Any) -> None:
         )
 
 
+def gpus(name: str, value: Any) -> None:
+    """Which GPUs, in one of the ways that there are."""
+    if value:
+        parse_gpus(name, value)
+
+
+def parse_gpus(name: str, text: str) -> tuple[int, list[str]]:
+    """How many, -1 for all of them; and which, [] for any. Raises SettingError."""
+    if text in ("all", "auto"):
+        return -1, []
+    if not _GPUS.fullmatch(text):
+        raise SettingError(
+            f"{name} is {text!r}",
+            "that names no GPUs",
+            "write all, auto, a number, or device=0,1 with their numbers or UUIDs",
+        )
+    _, chosen, devices = text.partition("device=")
+    return (0, devices.split(",")) if chosen else (int(text), [])
+
+
 def user(name: str, value: Any) -> None:
     """UID, or UID:GID."""
     if value and not _USER.fullmatch(value):
@@ -154,6 +175,7 @@ CHECKS: dict[str, Check] = {
     "cpus": number(0, 1024),
     "disk_size": size(64 << 20, "the packages that pip installs go there", optional=True),
     "env": variables,
+    "gpus": gpus,
     "lease": number(5, 604800),
     "memory": size(64 << 20, "Python with IPython needs some 64 MB"),
     "mounts": mounts,

@@ -79,6 +79,11 @@ class Settings(Configurable):
     pids = Integer(512, help="How many processes and threads the container may have.").tag(
         config=True
     )
+    gpus = Unicode(
+        "",
+        help="The GPUs that the container gets: all, a number, device=0,1 for those with these "
+        "numbers or UUIDs, or auto for all where the engine has any. Empty: none.",
+    ).tag(config=True)
     shm_size = Unicode(
         "", help="The size of /dev/shm, such as 1g; it counts as memory. Empty: the engine's, 64m."
     ).tag(config=True)

@@ -47,6 +47,7 @@ def test_every_setting_has_help_and_can_come_from_the_environment(
     texts |= {
         "mounts": "/a:/b",
         "userns": "host",
+        "gpus": "all",
         "disk_size": "1g",
         "shm_size": "1g",
         "tmp_size": "1g",
@@ -115,6 +116,8 @@ def test_arguments_give_the_same_settings_again() -> None:
         ("disk_size", "1m", "too little"),
         ("nofile", "3", "from 256"),
         ("runtime", "a b", "a name has letters"),
+        ("gpus", "0", "write all, auto, a number"),
+        ("gpus", "device=", "device=0,1"),
         ("userns", "mine", "it must be host"),
         ("seccomp", "/nowhere.json", "No such file"),
         ("seccomp", "/etc/hostname", "https://docs.docker.com"),

@@ -21,6 +21,7 @@ from ..errors import (
 from . import Endpoint, Progress, workspace
 from .creation import NO_NETWORK, RELAY, SERVER_PORT, Plan, creation, own_workplace, published
 from .docker import Engine
+from .gpus import NO_GPUS_HERE, device_requests
 from .hardening import about, check_quota, fence
 from .images import ensure_image, image_environment, image_name
 from .labels import unique_name
@@ -73,6 +74,8 @@ class DockerBackend(Stoppable):
         limits = [f"{settings.memory} of memory", f"{settings.pids} processes"]
         if settings.cpus:
             limits.append(f"{settings.cpus:g} CPUs")
+        if settings.gpus:
+            limits.append(f"GPUs: {settings.gpus}")
         where = f"{self._folder} as {WORKPLACE}" if self._folder else f"{WORKPLACE} of its own"
         return f"{image_name(settings)}, {', '.join(limits)}, network {settings.network}, {where}"
 
@@ -163,6 +166,7 @@ class DockerBackend(Stoppable):
             self.notices.append(choice.notice)
         if self._settings.disk_size:
             check_quota(about(engine, deadline), self._settings)
+        gpus = self._gpus(engine, deadline)
         mounts = further_mounts(self._settings, engine.sockets)
         image = image_name(self._settings)
         found = ensure_image(engine, image, self._settings.pull, deadline, progress)
@@ -174,7 +178,17 @@ class DockerBackend(Stoppable):
         lent = ensure_volumes(engine, image_id, python, bounds, deadline, progress)
         self._folder = choice.folder
         environment = image_environment(found)
-        return Plan(image, image_id, environment, python, lent, mounts, choice.folder, choice.user)
+        return Plan(
+            image, image_id, environment, python, lent, mounts, gpus, choice.folder, choice.user
+        )
+
+    def _gpus(self, engine: Engine, deadline: Deadline) -> list[dict[str, Any]]:
+        """What to ask of the engine; says so where that is nothing, though GPUs are welcome."""
+        wanted = self._settings.gpus
+        found = device_requests(wanted, about(engine, deadline)) if wanted else []
+        if wanted and not found:
+            self.notices.append(NO_GPUS_HERE)
+        return found
 
     def _launch(self, engine: Engine, plan: Plan, deadline: Deadline) -> Endpoint | None:
         """Create and start a container; None where its server ended at once."""

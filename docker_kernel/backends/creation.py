@@ -40,6 +40,7 @@ class Plan:
     python: ImagePython
     lent: list[dict[str, Any]]
     mounts: list[dict[str, Any]]
+    gpus: list[dict[str, Any]]
     folder: Path | None
     user: User
 
@@ -69,6 +70,7 @@ def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, A
                 if settings.network == NO_NETWORK
                 else {SERVER_PORT: ("127.0.0.1",)},
                 mounts=mounts,
+                device_requests=plan.gpus or None,
                 auto_remove=True,
                 init=True,
                 pids_limit=settings.pids,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from ..config import Settings
 from ..errors import EngineRefused, StartError
+from . import gpus
 
 NO_DISK_SIZE = (
     "unset DOCKER_KERNEL_DISK_SIZE, and bound what can be written in another way: "
@@ -14,6 +15,7 @@ NO_DISK_SIZE = (
     "a size needs an engine whose data folder is on xfs, mounted with the option pquota"
 )
 
+_ABOUT_GPUS = ("device driver", "gpu", "nvidia", "cdi")
 _ABOUT_QUOTA = ("storage-opt", "storage opt", "quota")
 
 
@@ -57,6 +59,8 @@ def _of_the_fence(words: str, settings: Settings, runtimes: Callable[[], list[st
             f"the engine knows these: {known}; choose one (DOCKER_KERNEL_RUNTIME), or install "
             f"{settings.runtime} and name it in the engine's daemon.json"
         )
+    if settings.gpus and any(word in words for word in _ABOUT_GPUS):
+        return gpus.REMEDY
     if settings.disk_size and any(word in words for word in _ABOUT_QUOTA):
         return NO_DISK_SIZE
     if settings.seccomp and "seccomp" in words:
