@@ -23,6 +23,11 @@ _A_PROFILE = (
     "name a JSON file such as the engine's own: https://docs.docker.com/engine/security/seccomp/"
 )
 _GPUS = re.compile(r"[1-9]\d{0,2}|device=[\w:.-]+(?:,[\w:.-]+)*")
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_A_BUNDLE = (
+    "name a PEM file with the certificates of your authorities; one in DER becomes PEM by: "
+    "openssl x509 -inform der -in FILE -out FILE.pem"
+)
 _MOUNT = re.compile(r"(.+):(/[^:]*)(?::(ro|rw))?", re.DOTALL)
 _A_MOUNT = "write HOST:CONTAINER or HOST:CONTAINER:ro, such as /data:/data:ro"
 
@@ -79,6 +84,29 @@ def read_profile(name: str, path: str) -> str:
             f"{name} is {path}, which is no seccomp profile", "it has no defaultAction", _A_PROFILE
         )
     return json.dumps(found, separators=(",", ":"))
+
+
+def certificates(name: str, value: Any) -> None:
+    """A file with certificates of authorities."""
+    if value:
+        read_certificates(name, value)
+
+
+def read_certificates(name: str, path: str) -> bytes:
+    """The certificates in a PEM file, and nothing else of it: a key, say. Raises SettingError."""
+    import ssl  # slow, and hardly ever needed
+
+    try:
+        found = _CERTIFICATE.findall(Path(path).expanduser().read_bytes())
+        for certificate in found:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(cadata=certificate.decode("ascii"))
+    except (OSError, RuntimeError, ValueError) as exc:
+        what, why = f"{name} is {path}, which can't be read", getattr(exc, "strerror", None) or exc
+        raise SettingError(what, str(why), _A_BUNDLE) from exc
+    if not found:
+        raise SettingError(f"{name} is {path}", "there is no certificate in it", _A_BUNDLE)
+    return b"".join(certificate + b"\n" for certificate in found)
 
 
 def word(name: str, value: Any) -> None:
@@ -175,6 +203,7 @@ CHECKS: dict[str, Check] = {
     "cpus": number(0, 1024),
     "disk_size": size(64 << 20, "the packages that pip installs go there", optional=True),
     "env": variables,
+    "extra_ca": certificates,
     "gpus": gpus,
     "lease": number(5, 604800),
     "memory": size(64 << 20, "Python with IPython needs some 64 MB"),

@@ -153,6 +153,11 @@ class Settings(Configurable):
         help="Environment variables for the code, NAME=VALUE; in DOCKER_KERNEL_ENV "
         "{'NAME': 'VALUE'}.",
     ).tag(config=True)
+    extra_ca = Unicode(
+        "",
+        help="A PEM file with certificates of further authorities, such as a company's: pip, "
+        "requests, curl, git, Node.js and Python's ssl trust them in the container, too.",
+    ).tag(config=True)
     container = Unicode(
         "",
         help="A running container to use, by name or id, for mode attached: the server is brought "

@@ -1,6 +1,7 @@
-"""What is lent to an image: the server, and the IPython of this machine as pure Python.
+"""What is lent to an image: the server, and the IPython of this machine as pure Python; and, where
+it is asked for, certificates of further authorities.
 
-Each of the two goes into a volume of its own, named after a digest of its contents and the image:
+Each of them goes into a volume of its own, named after a digest of its contents and the image:
 so a volume that was filled once serves every kernel of that image, and a change of the server costs
 no new copy of IPython. Reading all of IPython takes half a second; so its digest is kept in the
 cache, and looked at again only where an installation has changed.
@@ -17,9 +18,9 @@ import os
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ TARGET = "/opt/docker-kernel"
 ENTRY = "tcp_server.py"
 SERVER, PACKAGES = "server", "packages"
 PACKAGES_FOLDER = "lib"
+AUTHORITIES = "certificates"
+_AUTHORITIES_FOLDER = "ca"
+EXTRA_CA = f"{TARGET}/{_AUTHORITIES_FOLDER}/extra.pem"
+CA_BUNDLE = f"{TARGET}/{_AUTHORITIES_FOLDER}/bundle.pem"
+"""Those of the image and the extra ones, in one file."""
+
 
 _SKIPPED_SUFFIXES = (".pyc", ".so", ".pyd", ".dylib", ".dll")
 # What an installer writes about itself: it differs where the package doesn't.
@@ -57,13 +64,15 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Part:
-    """One of the two things that are lent, as it is now."""
+    """One of the things that are lent, as it is now."""
 
     name: str
     target: str
     """Where it is mounted in a container."""
     digest: str
     """The SHA-256 of its contents, in hex."""
+    archive: Callable[[], bytes] = field(repr=False, compare=False)
+    """Gives its contents, as an uncompressed tar."""
 
     def volume_name(self, image_id: str, cache_tag: str, version: str) -> str:
         """The volume with this, filled and compiled by the Python of this image.
@@ -74,10 +83,6 @@ class Part:
         text = f"{self.name} {self.digest} {how} {image_id} {cache_tag} {version}"
         return VOLUME_PREFIX + hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def archive(self) -> bytes:
-        """Its contents, as an uncompressed tar."""
-        return _archive_server() if self.name == SERVER else _archive_packages()
-
 
 def parts() -> list[Part]:
     """What to lend, outer mount first: the server, and the packages in its folder lib."""
@@ -85,18 +90,33 @@ def parts() -> list[Part]:
     server = _hash(_server_files())
     server.update(packages["description"].encode())
     return [
-        Part(SERVER, TARGET, server.hexdigest()),
-        Part(PACKAGES, f"{TARGET}/{PACKAGES_FOLDER}", str(packages["digest"])),
+        Part(SERVER, TARGET, server.hexdigest(), _archive_server),
+        Part(PACKAGES, f"{TARGET}/{PACKAGES_FOLDER}", str(packages["digest"]), _archive_packages),
     ]
+
+
+def authorities(certificates: bytes) -> Part:
+    """These certificates, and those that the image has."""
+    digest = hashlib.sha256(certificates).hexdigest()
+    target = f"{TARGET}/{_AUTHORITIES_FOLDER}"
+    return Part(AUTHORITIES, target, digest, lambda: _archive_authorities(certificates))
+
+
+def _archive_authorities(certificates: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        add_to_tar(tar, EXTRA_CA.rpartition("/")[2], certificates)
+    return buffer.getvalue()
 
 
 def _archive_server() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        # Where the packages are mounted: the engine can't make a folder in a read-only volume.
-        folder = tarfile.TarInfo(PACKAGES_FOLDER)
-        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
-        tar.addfile(folder)
+        # Where the others are mounted: the engine can't make a folder in a read-only volume.
+        for name in (PACKAGES_FOLDER, _AUTHORITIES_FOLDER):
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(folder)
         add_to_tar(tar, "lib.json", _packages()["description"].encode())
         for file in _server_files():
             add_to_tar(tar, file.name, file.path.read_bytes())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from docker_kernel.checks import parse_size
+import pytest
+import trustme
+
+from docker_kernel.checks import parse_size, read_certificates
+from docker_kernel.errors import SettingError
 
 
 @pytest.mark.parametrize(
@@ -13,3 +17,28 @@ from docker_kernel.checks import parse_size
 )
 def test_sizes(text: str, size: int) -> None:
     assert parse_size("memory", text) == size
+
+
+def test_of_a_file_with_certificates_nothing_else_is_read(tmp_path: Path) -> None:
+    """X3: a key that stands there as well stays here."""
+    authority = trustme.CA()
+    key, certificate = authority.private_key_pem.bytes(), authority.cert_pem.bytes()
+    file = tmp_path / "all.pem"
+    file.write_bytes(key + b"# a note\n" + certificate + certificate)
+    assert read_certificates("extra_ca", str(file)) == certificate + certificate
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"0\x82\x01\n", "no certificate in it"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "can't be read"),
+        (b"-----BEGIN CERTIFICATE-----\n\xff\n-----END CERTIFICATE-----", "can't be read"),
+    ],
+)
+def test_a_file_without_certificates(tmp_path: Path, text: bytes, words: str) -> None:
+    file = tmp_path / "none"
+    file.write_bytes(text)
+    with pytest.raises(SettingError, match=words) as caught:
+        read_certificates("extra_ca", str(file))
+    assert "openssl x509 -inform der" in caught.value.remedy

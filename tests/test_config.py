@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 from traitlets.config import Application, Config
 
 from docker_kernel.config import Settings
@@ -55,6 +56,8 @@ def test_every_setting_has_help_and_can_come_from_the_environment(
     }
     (tmp_path / "profile").write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
     texts["seccomp"] = str(tmp_path / "profile")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "authority")
+    texts["extra_ca"] = str(tmp_path / "authority")
     for name, trait in Settings.class_traits(config=True).items():
         assert trait.help, name
         texts.setdefault(
@@ -116,6 +119,8 @@ def test_arguments_give_the_same_settings_again() -> None:
         ("disk_size", "1m", "too little"),
         ("nofile", "3", "from 256"),
         ("runtime", "a b", "a name has letters"),
+        ("extra_ca", "/nowhere.pem", "No such file"),
+        ("extra_ca", "/etc/hostname", "no certificate in it"),
         ("gpus", "0", "write all, auto, a number"),
         ("gpus", "device=", "device=0,1"),
         ("userns", "mine", "it must be host"),

@@ -188,6 +188,20 @@ def test_fill_unpacks_compiles_and_marks(volume: Path, archive: Path, each_pytho
     assert subprocess.run(command, check=False).returncode == 3
 
 
+def test_fill_puts_certificates_beside_those_of_the_image(
+    volume: Path, tmp_path: Path, each_python: str
+) -> None:
+    """Whatever stands in the variable, or the first bundle that there is; the extra ones last."""
+    contents = unpack(runtime.authorities(b"extra\n").archive(), tmp_path)
+    (tmp_path / "own.pem").write_text("-----BEGIN own\n")
+    script = Path("container/docker_kernel_server/fill.py").resolve()
+    command = [each_python, "-I", "-S", str(script), str(volume), str(contents)]
+    env = {"SSL_CERT_FILE": str(tmp_path / "own.pem")}
+    assert subprocess.run(command, env=env, check=False).returncode == 0
+    assert (volume / "bundle.pem").read_text() == "-----BEGIN own\n\nextra\n"
+    assert (volume / "extra.pem").read_text() == "extra\n"
+
+
 def test_fill_begins_anew_where_one_was_cut_short(volume: Path, archive: Path) -> None:
     (volume / "lib").mkdir()
     (volume / "lib/half.py").write_text("hal")

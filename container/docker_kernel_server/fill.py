@@ -4,6 +4,9 @@
 
 Exit status 0: filled. 3: it was complete already. Two of these may run at the same time: the second
 waits for the first. One that is killed leaves no mark, so the next begins anew.
+
+Where the archive has certificates, in extra.pem, the volume gets a bundle.pem besides: those, and
+the ones that the image trusts.
 """
 
 import compileall
@@ -12,13 +15,27 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from py_compile import PycInvalidationMode
+from typing import Iterator
 
 ALREADY_COMPLETE = 3
 COMPLETE = ".complete"
 LOCK = ".lock"
 LOOKED_UP = ".jedi"
+EXTRA, BUNDLE = "extra.pem", "bundle.pem"
+
+# Where images keep the authorities that they trust: Debian, Ubuntu, Alpine; Red Hat; SUSE; conda.
+BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/opt/conda/ssl/cacert.pem",
+)
+# Under site-packages, where the system has none.
+CERTIFI = ("certifi/cacert.pem", "pip/_vendor/certifi/cacert.pem")
 
 # The first completion of all.
 LOOK_UP = """
@@ -42,6 +59,8 @@ def main(volume: str, archive: str) -> int:
                 tar.extractall(volume, filter="data")
             else:
                 tar.extractall(volume)  # noqa: S202 - our own archive
+        if os.path.exists(os.path.join(volume, EXTRA)):
+            _bundle(volume)
         _compile(volume)
         if os.path.isdir(os.path.join(volume, "jedi")):
             _look_up(volume)
@@ -62,6 +81,29 @@ def _empty(volume: str) -> None:
             shutil.rmtree(path)
         else:
             os.unlink(path)
+
+
+def _bundle(volume: str) -> None:
+    """Write all certificates into one file: programs read one bundle, and not two."""
+    with open(os.path.join(volume, EXTRA), "rb") as file:
+        extra = file.read()
+    with open(os.path.join(volume, BUNDLE), "wb") as file:
+        file.write(b"\n".join([*_trusted(), extra]))
+
+
+def _trusted() -> Iterator[bytes]:
+    """What the image trusts: the first bundle that there is, or nothing."""
+    site = sysconfig.get_paths()["purelib"]
+    places = [os.environ.get("SSL_CERT_FILE", ""), *BUNDLES]
+    for path in [*places, *(os.path.join(site, name) for name in CERTIFI)]:
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError:
+            continue
+        if b"-----BEGIN" in data:
+            yield data
+            return
 
 
 def _compile(volume: str) -> None:

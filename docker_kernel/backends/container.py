@@ -12,6 +12,7 @@ from typing import Any
 
 from docker_kernel_server.handshake import Secret, make_secret
 
+from ..checks import read_certificates
 from ..config import Settings
 from ..deadline import Deadline
 from ..errors import (
@@ -175,7 +176,9 @@ class DockerBackend(Stoppable):
         bounds = fence(self._settings)
         python = probe(engine, image, image_id, choice.user, bounds, deadline, progress)
         self._check_stopping()
-        lent = ensure_volumes(engine, image_id, python, bounds, deadline, progress)
+        extra = self._settings.extra_ca
+        certificates = read_certificates("extra_ca", extra) if extra else b""
+        lent = ensure_volumes(engine, image_id, python, bounds, deadline, progress, certificates)
         self._folder = choice.folder
         environment = image_environment(found)
         return Plan(

@@ -41,13 +41,17 @@ def ensure_volumes(
     bounds: Mapping[str, Any],
     deadline: Deadline,
     progress: Progress,
+    certificates: bytes = b"",
 ) -> list[dict[str, Any]]:
     """The read-only mounts of what is lent to this Python, filled where a volume is new.
 
-    Raises StartError, EngineError, StartTimeout.
+    `certificates` are those of further authorities, in PEM. Raises StartError, EngineError,
+    StartTimeout.
     """
     with deadline.step("looking at what is lent"):
         parts = runtime.parts()
+        if certificates:
+            parts.append(runtime.authorities(certificates))
     mounts = []
     for part in parts:
         name = part.volume_name(image_id, python.cache_tag, python.version)
