@@ -14,21 +14,19 @@ from docker_kernel_server import __version__
 from docker_kernel_server import messages as wire
 
 from . import info, outputs, replies
-from .asking import SessionKernel
 from .client import Client
 from .errors import DockerKernelError
 from .launch import in_thread
+from .manage.lines import lines_of
+from .managed import Interrupted, ManagedKernel
 from .subshells import Content, subshell_of
 from .usage import Meter
-
-PROGRESS_AFTER, PROGRESS_EVERY = 2.0, 1.0
-"""Seconds of waiting after which a cell shows how the start goes, and how often."""
 
 STOP_SECONDS = 4.0
 """How long a shutdown waits for the container's removal; Jupyter kills us after five."""
 
 
-class DockerKernel(SessionKernel):
+class DockerKernel(ManagedKernel):
     """A Python kernel whose code runs in a Docker container."""
 
     implementation = info.IMPLEMENTATION
@@ -37,6 +35,8 @@ class DockerKernel(SessionKernel):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._count = 1
+        self._counted: Content = {}
+        """What the session said of itself when its count was last taken over."""
         self._told: set[str] = set()
         self._waiting: set[asyncio.Future[Client]] = set()
         self._meter = Meter()
@@ -84,6 +84,9 @@ class DockerKernel(SessionKernel):
         asker = self._asker()
         header = asker.parent["header"]
         try:
+            if (lines := lines_of(code)) is not None:
+                content = await self._manage(lines, asker, bool(silent), bool(allow_stdin))
+                return {**content, "execution_count": self._count}
             client = await self._client(asker.parent, silent)
             if not silent:  # nobody would see them, and they are told only once
                 self._tell_notes(asker.parent)
@@ -106,6 +109,9 @@ class DockerKernel(SessionKernel):
             words = "interrupted while the sandbox was starting; the start goes on"
             error = outputs.error("KeyboardInterrupt", words, [f"KeyboardInterrupt: {words}"])
             return self._fail(error, asker.parent, silent)
+        except Interrupted as exc:
+            error = outputs.error("KeyboardInterrupt", str(exc), [f"KeyboardInterrupt: {exc}"])
+            return self._fail(error, asker.parent, silent)
         except Exception as exc:
             # Whatever went wrong, a cell gets an answer: a frontend would wait for it for ever.
             if not isinstance(exc, DockerKernelError):
@@ -120,7 +126,10 @@ class DockerKernel(SessionKernel):
         if ready is not None:
             return ready
         shown: list[str] = []
-        progress = None if silent else asyncio.ensure_future(self._show_progress(parent, shown))
+        progress = None
+        if not silent:
+            showing = self._show_progress(parent, shown, lambda: self._launcher.progress)
+            progress = asyncio.ensure_future(showing)
         waiting = asyncio.wrap_future(self._launcher.open())
         self._waiting.add(waiting)
         try:
@@ -131,18 +140,14 @@ class DockerKernel(SessionKernel):
                 progress.cancel()
         if shown:  # it has no place in a notebook that is kept
             self._iopub.publish(outputs.Output("clear_output", {"wait": False}), parent)
-        if self._launcher.session is not None:
-            self._count = int(self._launcher.session.info.get("execution_count") or 1)
+        self._count_from_session()
         return client
 
-    async def _show_progress(self, parent: Content, shown: list[str]) -> None:
-        await asyncio.sleep(PROGRESS_AFTER)
-        while True:
-            text = self._launcher.progress
-            if text not in shown[-1:]:
-                shown.append(text)
-                self._iopub.publish(outputs.stream("stderr", text + "\n"), parent)
-            await asyncio.sleep(PROGRESS_EVERY)
+    def _count_from_session(self) -> None:
+        session = self._launcher.session
+        if session is not None and session.info is not self._counted:
+            self._counted = session.info
+            self._count = int(session.info.get("execution_count") or 1)
 
     def _tell_notes(self, parent: Content) -> None:
         """Say once what the person must know of this sandbox and this session."""
@@ -180,6 +185,8 @@ class DockerKernel(SessionKernel):
 
     def interrupt_soon(self) -> None:
         """Interrupt the cell, or a cell's wait for the sandbox. Any thread may call it."""
+        if self._interrupt_works():
+            return
         session = self._launcher.session
         client = session.ready if session else None
         away = session.sandbox.away if session else None

@@ -5,6 +5,8 @@ All of it runs in the client's reading thread.
 
 from __future__ import annotations
 
+import secrets
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,7 @@ from jupyter_client.session import Session as JupyterSession
 from docker_kernel_server import messages as wire
 
 from . import outputs
+from .cancelling import Cancellation
 from .iopub import IOPub
 from .session import Session
 from .stdin import Question, Questions
@@ -71,6 +74,26 @@ class Router:
         """Show the person something, in the cell that runs; nowhere where none does."""
         if self._running:
             self._iopub.publish(outputs.stream("stderr", text + "\n"), self._last.parent)
+
+    def ask_person(self, asker: Asker, question: str, cancellation: Cancellation) -> bool:
+        """Whether the person says yes to a question of our own. Blocks; raises CalledOff."""
+        request = wire.InputRequest(f"own-{secrets.token_hex(8)}", f"{question} [y/N] ")
+        answered = threading.Event()
+        answers: list[str] = []
+
+        def answer(value: str) -> None:
+            answers.append(value)
+            answered.set()
+
+        self._iopub.flush()
+        self._questions.ask(Question(request, asker.ident, asker.parent, answer))
+        try:
+            with cancellation.waking(answered.set):
+                answered.wait()
+            cancellation.check()
+        finally:
+            self._questions.withdraw(request.id)
+        return "".join(answers).strip().lower() in ("y", "yes")
 
     def end(self, request_id: str) -> None:
         """The request has ended: what it has asked the person is of no use any more."""

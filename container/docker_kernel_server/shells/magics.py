@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import Any
+from typing import Any, Optional
 
 from IPython.core import page
 from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.core.magics import CodeMagics, MacroToEdit
 from IPython.display import Javascript, display
 from IPython.utils import openpy
@@ -92,6 +92,19 @@ class KernelMagics(Magics):
     def qtconsole(self, line: str) -> None:
         """Say how to connect a qtconsole to this kernel."""
         raise UsageError(ON_THE_HOST.format("qtconsole"))
+
+    @line_cell_magic
+    def docker(self, line: str, cell: Optional[str] = None) -> None:
+        """Manage the container: %docker? in a cell of its own shows what there is."""
+        if cell is not None:
+            raise UsageError(
+                "%%docker is for notebooks whose cells run on your own machine; those of this one "
+                "run in a container already: leave out the first line"
+            )
+        raise UsageError(
+            "%docker was not done: the kernel does it, outside the container, and only where it "
+            "stands alone; put it into a cell with nothing but %docker lines and comments"
+        )
 
     @line_magic
     def subshell(self, line: str) -> None:

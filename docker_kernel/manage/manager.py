@@ -1,0 +1,92 @@
+"""The actions of %docker in the docker kernel, on the host's side.
+
+A cell's text isn't trusted. So nothing in here lets a cell do more than the code in the container
+may do anyway, but with the person's yes.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+
+from ..launch import Launcher
+from ..session import Session
+from .looking import STATUS_HEADING, ask_status, limits_table, session_row, status_row
+from .table import Table
+from .work import Work
+
+Answer = Table | str
+"""What is shown."""
+
+
+class Manager:
+    """Does the actions, for the kernel of a launcher. Each blocks."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+        self._actions: dict[str, Callable[[Namespace, Work], Answer]] = {
+            "status": self._status,
+            "sessions": self._sessions,
+            "limits": self._limits,
+            "restart": self._restart,
+            "logs": self._logs,
+        }
+
+    def do(self, line: Namespace, work: Work) -> Answer:
+        """Do what a line asks for. Raises a DockerKernelError, CalledOff, TimeoutError."""
+        return self._actions[line.action](line, work)
+
+    # -- what there is
+
+    def _status(self, line: Namespace, work: Work) -> Answer:
+        session = self._launcher.session
+        if session is None:
+            return f"Nothing runs: {self._state()}."
+        return Table(STATUS_HEADING, [status_row(session.sandbox, self._state())])
+
+    def _state(self) -> str:
+        """How a start goes, where there is no connection."""
+        opening = self._launcher.opening
+        if not opening.done():
+            return self._launcher.progress or "it is being started"
+        failed = opening.exception()
+        return str(failed).splitlines()[0] if failed else "not connected"
+
+    def _sessions(self, line: Namespace, work: Work) -> Answer:
+        session = self._launcher.session
+        client = session.ready if session else None
+        if session is None or client is None:
+            return f"There is no session: {self._state()}."
+        rows = [
+            [name, "this notebook" if name == session.name else "", *session_row(found)]
+            for found in ask_status(client)["sessions"]
+            for name in [found["name"]]
+        ]
+        return Table(["session", "of", "state", "pid"], rows)
+
+    def _limits(self, line: Namespace, work: Work) -> Answer:
+        sandbox = self._session.sandbox
+        client = sandbox.connected
+        return limits_table(sandbox.settings, ask_status(client) if client else None)
+
+    def _logs(self, line: Namespace, work: Work) -> Answer:
+        sandbox = self._session.sandbox
+        kept = sandbox.log().splitlines()
+        lines = kept[-line.lines :] if line.lines > 0 else []
+        if not kept and sandbox.settings.resolved_mode() == "attached":
+            return "That server's log is not ours to see."
+        return "\n".join(lines) or "The log is empty."
+
+    # -- the session
+
+    def _restart(self, line: Namespace, work: Work) -> Answer:
+        self._session.restart()
+        return "The session is a fresh one: its variables are gone, files and packages are kept."
+
+    @property
+    def _session(self) -> Session:
+        """The kernel's. Raises the DockerKernelError of a start that could not even begin."""
+        if self._launcher.session is None:
+            self._launcher.opening.result()
+        assert self._launcher.session is not None  # noqa: S101 - else the start has raised
+        return self._launcher.session
