@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from typing import Callable, Dict, List, Optional, Set
+from typing import Any, BinaryIO, Callable, Dict, List, Optional, Set, cast
 
 from .channel import OutputPipe
 from .errors import RequestRefused
@@ -18,6 +18,7 @@ from .ladder import Ladder
 from .links import MAX_LINGERING_PIPES
 from .messages import Final, Run
 from .processes import Tree, expose_to_oom, raised_oom_score, signal_all
+from .shortage import of_refusal
 
 MAX_ARGUMENT_BYTES = 100_000
 """A longer command goes through a file: Linux takes arguments of up to 128 KiB."""
@@ -125,8 +126,8 @@ class Command:
         try:
             writers = [self._open_pipe("stdout", stack)]
             writers.append(writers[0] if self._merged else self._open_pipe("stderr", stack))
-            stdin = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-            stdin.write(self._request.stdin.encode("utf-8", "surrogateescape"))
+            stdin = stack.enter_context(_unnamed_file())
+            _write(stdin, self._request.stdin.encode("utf-8", "surrogateescape"))
             stdin.seek(0)
             # Not asyncio's: that needs a thread for each, and there may be no further one.
             self._process = subprocess.Popen(
@@ -142,7 +143,8 @@ class Command:
             self._tree = Tree(self._process.pid, f"{MARK}={self._mark}".encode())
         except (OSError, ValueError) as exc:
             self.close()
-            raise RequestRefused(f"the command could not be started: {exc}") from exc
+            why = ". ".join([str(exc), *of_refusal(exc)])
+            raise RequestRefused(f"the command could not be started: {why}") from exc
         self.look()
 
     def _open_pipe(self, stream: str, stack: contextlib.ExitStack) -> int:
@@ -157,9 +159,9 @@ class Command:
         command = self._request.command.encode("utf-8", "surrogateescape")
         if len(command) <= MAX_ARGUMENT_BYTES and b"\0" not in command:
             return ["/bin/sh", "-c", self._request.command]
-        file = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".sh"))  # noqa: SIM115
-        file.write(command)
-        file.flush()
+        made = tempfile.NamedTemporaryFile(suffix=".sh", buffering=0)  # noqa: SIM115
+        file = stack.enter_context(made)
+        _write(file, command)
         return ["/bin/sh", file.name]
 
     def _signal(self, number: int) -> None:
@@ -191,6 +193,22 @@ class Command:
         elif self._ended_by:
             status, reason = status or 130, self._ended_by
         return Final(self._request.id, status, reason, result, seconds=seconds)
+
+
+def _unnamed_file() -> BinaryIO:
+    """A file for what a command reads: in memory where the system can, as /tmp may be full."""
+    if hasattr(os, "memfd_create"):
+        with contextlib.suppress(OSError):
+            return open(os.memfd_create("stdin"), "w+b", buffering=0)
+    return cast(BinaryIO, tempfile.TemporaryFile(buffering=0))
+
+
+def _write(file: Any, data: bytes) -> None:
+    """Write all of it. Files without a buffer: one that has no room would hang on to it, and fail
+    again when it's closed."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 class Commands:

@@ -89,6 +89,13 @@ def of_error(words: str) -> List[str]:
     return []
 
 
+def of_refusal(exc: Exception) -> List[str]:
+    """What has run out where a process could not be made."""
+    if isinstance(exc, BlockingIOError):
+        return [PidsWatch().explain()]
+    return of_error(str(exc))
+
+
 def full_places(temp: str = TEMP, shm: str = SHM, mounts: str = MOUNTS) -> List[str]:
     """A sentence for each place that is full."""
     found = []
