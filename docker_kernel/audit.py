@@ -90,9 +90,9 @@ def row_of(request: wire.Request) -> Row | None:
 
 def _command(request: wire.Run) -> Row:
     kind = "pip" if _PIP.match(request.command) else "command"
-    row = {"kind": kind, "sha256": _hash(request.command)}
+    row = {"kind": kind, "sha256": sha256(request.command)}
     # run_python_code has its code there.
-    return {**row, "stdin_sha256": _hash(request.stdin)} if request.stdin else row
+    return {**row, "stdin_sha256": sha256(request.stdin)} if request.stdin else row
 
 
 def _put(request: wire.PutFile) -> Row | None:
@@ -106,7 +106,7 @@ def _get(request: wire.GetFile) -> Row | None:
 
 
 _ABOUT: dict[type[wire.Request], Callable[[Any], Row | None]] = {
-    wire.Execute: lambda request: {"kind": "cell", "sha256": _hash(request.code)},
+    wire.Execute: lambda request: {"kind": "cell", "sha256": sha256(request.code)},
     wire.Run: _command,
     wire.PutFile: _put,
     wire.GetFile: _get,
@@ -126,7 +126,8 @@ _ABOUT: dict[type[wire.Request], Callable[[Any], Row | None]] = {
 be guessed. Nor do questions (completion, history, status)."""
 
 
-def _hash(text: str) -> str:
+def sha256(text: str) -> str:
+    """The hash of a text, as `sha256sum` has it for a file of it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -7,12 +7,13 @@ older servers) come by here.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from docker_kernel_server import messages as wire
 
-from .audit import ENDED, REFUSED, SENT, AuditLog, Row, row_of
+from .audit import ENDED, REFUSED, SENT, AuditLog, Row, row_of, sha256
 from .checks import parse_mount
 from .config import Settings
 from .errors import AuditLogError, CodeRefused, SettingError
@@ -20,6 +21,9 @@ from .errors import AuditLogError, CodeRefused, SettingError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .verification import Names, Rules
+
+_STOPS = (wire.Interrupt, wire.Cancel, wire.CloseSession)
+"""What ends something goes out also where the log can't be written."""
 
 OnEnd = Callable[["wire.Final | BaseException"], None]
 """Is told the end of a request, or why it has none. Never raises."""
@@ -39,20 +43,21 @@ class Gate:
         self._told = ""
 
     def admit(self, request: wire.Request, server: Row) -> OnEnd:
-        """Check a request and note it; ``server`` is where it goes. Raises CodeRefused, and
-        AuditLogError where a log is wanted and can't be written."""
+        """Check a request and note it; ``server`` is where it goes.
+
+        Raises CodeRefused, and AuditLogError where a log is wanted and can't be written.
+        """
         row = row_of(request) if self._log is not None else None
         if row is not None:
             row.update(server)
-        try:
+        with self._noting(row):
             self._check(request)
-        except CodeRefused:
-            if row is not None:
-                self._write({"event": REFUSED, **row})
-            raise
         if row is None:
             return _nothing
-        self._write({"event": SENT, **row})
+        if isinstance(request, _STOPS):
+            self._try_to_write({"event": SENT, **row})
+        else:
+            self._write({"event": SENT, **row})
         began = time.monotonic()
         return lambda end: self._ended(row, end, time.monotonic() - began)
 
@@ -61,7 +66,8 @@ class Gate:
         if self._rules:
             from .verification import check_command
 
-            check_command(text)
+            with self._noting({"id": "", "kind": "command", "sha256": sha256(text)}):
+                check_command(text)
 
     def check_python(self, read: Callable[[], str | None]) -> None:
         """Check Python that runs by itself; ``read`` is asked for it where that is of use. Raises
@@ -69,7 +75,18 @@ class Gate:
         if self._rules and (code := read()) is not None:
             from .verification import check_python
 
-            check_python(code, self._rules)
+            with self._noting({"id": "", "kind": "code", "sha256": sha256(code)}):
+                check_python(code, self._rules)
+
+    @contextmanager
+    def _noting(self, row: Row | None) -> Iterator[None]:
+        """Note what is refused."""
+        try:
+            yield
+        except CodeRefused:
+            if row is not None:
+                self._write({"event": REFUSED, **row})
+            raise
 
     def _check(self, request: wire.Request) -> None:
         if not self._rules:
@@ -90,8 +107,12 @@ class Gate:
             seconds = seconds if end.seconds is None else end.seconds
         else:
             status = f"no end: {type(end).__name__}"
+        self._try_to_write({"event": ENDED, **row, "status": status, "seconds": round(seconds, 3)})
+
+    def _try_to_write(self, row: Row) -> None:
+        """Tell the person, once, where it can't be written."""
         try:
-            self._write({"event": ENDED, **row, "status": status, "seconds": round(seconds, 3)})
+            self._write(row)
         except AuditLogError as exc:
             if str(exc) != self._told:
                 self._told = str(exc)

@@ -179,6 +179,10 @@ def test_a_log_that_fails_while_a_cell_runs_is_told(path: Path) -> None:
         end(wire.Final("one", 0))
     assert len(told) == 1
     assert "can't be written" in told[0]
+    # What runs can be stopped, whatever the log does; nothing new begins.
+    gate.admit(wire.Interrupt("three", "s"), {})
+    with pytest.raises(AuditLogError):
+        gate.admit(wire.Execute("four", "s", "pass"), {})
 
 
 def test_a_line_that_was_cut_off_spoils_no_other(

@@ -81,13 +81,14 @@ def test_magics(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[ContainerClient]:
-    with using(server.port, blocked_functions=list(BLOCKED)) as made:
+def client(server: Server, tmp_path: Path) -> Iterator[ContainerClient]:
+    log = str(tmp_path / "tools.log")
+    with using(server.port, blocked_functions=list(BLOCKED), audit_log=log) as made:
         yield made
 
 
 @pytest.mark.usefixtures("client")
-def test_tools(server: Server) -> None:
+def test_tools(server: Server, tmp_path: Path) -> None:
     """V1: a result like any other, with what is wrong."""
     refused = tools.run_python_code("open('made', 'w')\neval('1')")
     assert (refused["success"], refused["exit_code"]) == (False, -1)
@@ -98,6 +99,9 @@ def test_tools(server: Server) -> None:
     assert tools.get_environment_info()["success"]
     assert tools.create_log_file("note", "text")["success"]
     assert not (server.folder / "made").exists()
+    found = [json.loads(line) for line in (tmp_path / "tools.log").read_text().splitlines()]
+    refusals = [row["kind"] for row in found if row["event"] == "refused"]
+    assert refusals == ["code", "command"]
 
 
 @pytest.mark.usefixtures("client")
