@@ -22,6 +22,7 @@ from traitlets.config import Application, Config
 
 from docker_kernel_server.messages import Event
 
+from .cancelling import Cancellation
 from .client import Client
 from .config import Settings
 from .errors import SettingError, StartCancelled
@@ -55,6 +56,9 @@ SETTING_FLAGS = {
 
 LOOK_SECONDS = 1.0
 """How long what is said of a kernel may wait for its settings to be read."""
+
+_ASKED = "asked."
+"""How the keys of a handover begin that are settings."""
 
 HELP = {"-h", "--help", "--help-all", "--version"}
 """Who asks for one of these wants to read, and no container."""
@@ -125,11 +129,18 @@ class Launcher:
         self.on_event: Callable[[Event], None] | None = None
         self.on_notice: Callable[[str], None] | None = None
         self.session: Session | None = None
+        self.configured_image = ""
+        """What the settings say, whatever was asked for since."""
         self._argv = argv
+        self._asked: dict[str, str] = {}
+        """Settings that the person has changed while the kernel runs, by name."""
         self._ended = False
         self._lock = threading.Lock()
         self._looked = threading.Event()
         self._stopping = threading.Lock()
+        self._renewing = threading.Lock()
+        self._next: Session | None = None
+        """What is to take the session's place when it has started."""
         self._handover: HandoverFile | None = None
         self.opening = in_thread(self.client, "start")
 
@@ -149,19 +160,49 @@ class Launcher:
     def client(self) -> Client:
         """The client, with the kernel's session open on it. Blocks; raises a DockerKernelError."""
         with self._lock:
-            if self._ended:
-                raise StartCancelled(why="the kernel is shutting down", remedy="restart the kernel")
+            self._check_ended()
             try:
                 session = self.session = self.session or self._make()
             finally:
                 self._looked.set()
         client = session.client()
-        note = session.sandbox.handover()
-        if note and self._handover is not None:
-            # Where the note can't be left, a restart takes a new container: no reason to fail.
-            with contextlib.suppress(OSError):
-                self._handover.write(note)
+        self._leave_note(session)
         return client
+
+    def renew(self, cancellation: Cancellation, **asked: str) -> None:
+        """Start another sandbox, with other settings where some are ``asked`` for, and let it take
+        the place of the one that is there, which ends. Where it doesn't start, nothing changes.
+
+        Blocks; raises a DockerKernelError, CalledOff.
+        """
+        with self._renewing:
+            asked = {**self._asked, **asked}
+            with self._lock:
+                self._check_ended()
+                session = self._next = self._make(asked)
+            try:
+                with cancellation.waking(_stopper(session.sandbox)):
+                    session.client()
+                if cancellation.called:  # just now: the stop is under way
+                    session.sandbox.stop()
+                    cancellation.check()
+            except StartCancelled:
+                cancellation.check()
+                raise
+            finally:
+                with self._lock:
+                    self._next = None
+            with self._lock:
+                ended, before = self._ended, self.session
+                if not ended:
+                    self.session, self._asked = session, asked
+            if ended:
+                session.sandbox.stop()
+                self._check_ended()
+            self._leave_note(session)
+            if before is not None:
+                before.close()
+                before.sandbox.stop()
 
     def stop(self, restart: bool = False) -> None:
         """End the container; or, for a restart, leave it to the next process where that can be.
@@ -171,7 +212,9 @@ class Launcher:
         with self._stopping:
             with self._lock:
                 ended, self._ended = self._ended, True
-                session = self.session
+                session, following = self.session, self._next
+            if following is not None:
+                following.sandbox.stop()
             if ended or session is None:
                 return
             if restart and session.sandbox.handover():
@@ -182,7 +225,22 @@ class Launcher:
             if self._handover is not None:
                 self._handover.remove()
 
-    def _make(self) -> Session:
+    def _check_ended(self) -> None:
+        if self._ended:
+            raise StartCancelled(why="the kernel is shutting down", remedy="restart the kernel")
+
+    def _leave_note(self, session: Session) -> None:
+        """Note the session's container for the process that comes after, where it is still ours."""
+        with self._lock:
+            note = session.sandbox.handover()
+            if note and self._handover is not None and session is self.session:
+                # Where it can't be left, a restart takes a new container: no reason to fail.
+                with contextlib.suppress(OSError):
+                    self._handover.write({**note, **_prefixed(self._asked)})
+
+    def _make(self, asked: dict[str, str] | None = None) -> Session:
+        """A session in a sandbox that isn't started yet. The first one takes over what the process
+        before has left; the others are ``asked`` for."""
         reader = SettingsReader()
         config = reader.read(self._argv)
         settings = Settings.load(config, reader.cli_config)
@@ -190,15 +248,25 @@ class Launcher:
             config.IPKernelApp.get("connection_file") or f"kernel-{os.getpid()}.json"
         )
         self._handover = HandoverFile(connection_file)
-        sandbox = Sandbox(settings, self._show, self._handover.read(), self._pass_on, self._tell)
+        note = None
+        if asked is None:
+            note = self._handover.read()
+            asked = self._asked = _without_prefix(note or {})
+        self.configured_image = settings.image
+        for name, value in asked.items():
+            setattr(settings, name, value)
+
+        def pass_on(event: Event) -> None:
+            # The sandbox is there before the kernel that listens; and one that is ending must not
+            # speak in the name of the one that has taken its place.
+            current = self.session is None or self.session.sandbox is sandbox
+            if current and self.on_event is not None:
+                self.on_event(event)
+
+        sandbox = Sandbox(settings, self._show, note, pass_on, self._tell)
         # Named after the connection file: a restarted kernel finds its own session, and two kernels
         # that are attached to one server have two.
         return Session(sandbox, kernel_name(connection_file), fresh=True)
-
-    def _pass_on(self, event: Event) -> None:
-        # The sandbox is there before the kernel that listens.
-        if self.on_event is not None:
-            self.on_event(event)
 
     def _tell(self, text: str) -> None:
         if self.on_notice is not None:
@@ -206,6 +274,25 @@ class Launcher:
 
     def _show(self, text: str) -> None:
         self.progress = text
+
+
+def _stopper(sandbox: Sandbox) -> Callable[[], None]:
+    """Stops it in a thread: who interrupts a start doesn't wait for the end of what has begun."""
+
+    def stop() -> None:
+        in_thread(sandbox.stop, "call off")
+
+    return stop
+
+
+def _prefixed(asked: dict[str, str]) -> dict[str, str]:
+    return {f"{_ASKED}{name}": value for name, value in asked.items()}
+
+
+def _without_prefix(note: dict[str, str]) -> dict[str, str]:
+    known = Settings.class_traits(config=True)
+    names = {name: name.removeprefix(_ASKED) for name in note if name.startswith(_ASKED)}
+    return {bare: note[name] for name, bare in names.items() if bare in known}
 
 
 def _end(launcher: Launcher) -> None:

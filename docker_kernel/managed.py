@@ -101,7 +101,7 @@ class ManagedKernel(SessionKernel):
         work, let_go = Work(ask), asyncio.Event()
         shown: list[str] = []
         progress = asyncio.ensure_future(
-            self._show_progress(asker.parent, shown, lambda: "" if silent else work.progress)
+            self._show_progress(asker.parent, shown, lambda: "" if silent else work.now())
         )
         with self._works_lock:
             self._works[work] = lambda: loop.call_soon_threadsafe(let_go.set)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from docker_kernel.cancelling import CalledOff, Cancellation
 from docker_kernel.config import Settings
 from docker_kernel.errors import (
     DockerKernelError,
@@ -15,8 +17,10 @@ from docker_kernel.errors import (
     EngineNotRunning,
     ServerNotThere,
     SettingError,
+    StartCancelled,
 )
-from docker_kernel.launch import Launcher, SettingsReader
+from docker_kernel.handover import HandoverFile
+from docker_kernel.launch import Launcher, SettingsReader, in_thread
 from wire import Server
 
 
@@ -93,3 +97,74 @@ def test_a_connection_file_with_a_long_name(tmp_path: Path) -> None:
         assert all(name.startswith("xxx") and len(name) == 200 for name in sessions)
         for launcher in launchers:
             launcher.stop()
+
+
+# ---- another sandbox in the place of the first --------------------------------------------------
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[Launcher]:
+    """One whose server runs on this machine."""
+    made = Launcher(["--mode=local", f"--workspace={tmp_path}", f"-f={tmp_path}/kernel-1.json"])
+    made.opening.result(60)
+    yield made
+    made.stop()
+
+
+def pids() -> set[int]:
+    return {process.pid for process in psutil.Process().children(recursive=True)}
+
+
+def test_another_sandbox_takes_the_place_of_the_first(launcher: Launcher) -> None:
+    before, first = launcher.session, pids()
+    launcher.renew(Cancellation())
+    assert launcher.session is not before
+    assert not first & pids()
+    assert launcher.session is not None
+    assert launcher.session.ready is launcher.client()
+
+
+def test_where_another_one_does_not_start_the_first_stays(launcher: Launcher) -> None:
+    before, first = launcher.session, pids()
+    with pytest.raises(SettingError, match="/nowhere"):
+        launcher.renew(Cancellation(), mode="attached", secret_file="/nowhere")
+    assert launcher.session is before
+    assert pids() == first
+    # What was asked for in vain is forgotten.
+    launcher.renew(Cancellation())
+    assert launcher.session is not before
+
+
+def test_a_start_that_is_called_off(launcher: Launcher) -> None:
+    before, first = launcher.session, pids()
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with pytest.raises(CalledOff):
+        launcher.renew(cancellation)
+    assert launcher.session is before
+    assert pids() == first
+
+
+def test_a_stop_ends_a_start_that_is_under_way_too(tmp_path: Path) -> None:
+    """And what is there still goes first: nothing starts after the end."""
+    made = Launcher(["--mode=local", f"--workspace={tmp_path}", f"-f={tmp_path}/kernel-2.json"])
+    made.opening.result(60)
+    others = [in_thread(lambda: made.renew(Cancellation()), "renew") for _ in range(2)]
+    made.stop()
+    for other in others:
+        assert isinstance(other.exception(60), (StartCancelled, type(None)))
+    assert not pids()
+    with pytest.raises(StartCancelled):
+        made.renew(Cancellation())
+
+
+def test_the_next_process_hears_of_what_was_asked_for(tmp_path: Path) -> None:
+    note = HandoverFile(f"{tmp_path}/kernel-3.json")
+    note.write({"container": "gone", "asked.image": "somebody/else:1", "asked.nonsense": "x"})
+    made = Launcher(["--mode=local", "--image=configured", f"-f={tmp_path}/kernel-3.json"])
+    made.opening.result(60)
+    assert made.session is not None
+    assert made.session.sandbox.settings.image == "somebody/else:1"
+    assert made.configured_image == "configured"
+    made.stop()
+    assert note.read() is None

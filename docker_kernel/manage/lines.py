@@ -49,6 +49,8 @@ ACTIONS = {
     "sessions": Action("the sessions in it, and whether they are busy", running=False),
     "limits": Action("what it may use, and by which setting to change that", running=False),
     "restart": Action("drop the variables; files and packages stay"),
+    "reset": Action("a fresh container", running=False),
+    "image": Action("a fresh container of this image", ("NAME",), running=False),
     "logs": Action("what the server has logged", options=_LINES, running=False),
 }
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable
 
+from ..backends.mounts import WORKPLACE
+from ..config import Settings
+from ..errors import UsageError
 from ..launch import Launcher
 from ..session import Session
 from .looking import STATUS_HEADING, ask_status, limits_table, session_row, status_row
@@ -17,6 +20,8 @@ from .work import Work
 
 Answer = Table | str
 """What is shown."""
+
+_OUTSIDE = f"outside {WORKPLACE}"
 
 
 class Manager:
@@ -29,6 +34,8 @@ class Manager:
             "sessions": self._sessions,
             "limits": self._limits,
             "restart": self._restart,
+            "reset": self._reset,
+            "image": self._image,
             "logs": self._logs,
         }
 
@@ -82,6 +89,48 @@ class Manager:
     def _restart(self, line: Namespace, work: Work) -> Answer:
         self._session.restart()
         return "The session is a fresh one: its variables are gone, files and packages are kept."
+
+    # -- the container
+
+    def _reset(self, line: Namespace, work: Work) -> Answer:
+        mode = self._session.sandbox.settings.resolved_mode()
+        if mode == "attached":
+            raise UsageError(
+                "%docker reset was not done",
+                "that server isn't ours to end",
+                "to drop the variables: %docker restart",
+            )
+        self._renew(work)
+        if mode == "local":
+            return "A fresh server runs on this machine: the variables are gone."
+        return f"A fresh container runs: variables, packages and files {_OUTSIDE} are gone."
+
+    def _image(self, line: Namespace, work: Work) -> Answer:
+        settings = self._session.sandbox.settings
+        mode = settings.resolved_mode()
+        if mode != "docker":
+            raise UsageError(
+                "%docker image was not done",
+                f"this kernel has no container of its own: its mode is {mode}",
+                "make a kernel for the image: jupyter docker-kernel install --name NAME --image "
+                f"{line.name}",
+            )
+        from ..backends.images import image_name  # brings the Docker SDK
+
+        # The person's images hold what the person has put there, their registries take the
+        # person's password, and a registry's name is a message to whom it belongs to.
+        configured = image_name(Settings(image=self._launcher.configured_image))
+        if line.name not in (image_name(settings), configured) and not work.agreed(
+            f"May this notebook's cells run in the image {line.name}, and read all that is in it?"
+        ):
+            raise UsageError(f"%docker image {line.name} was not done", "you didn't say yes")
+        self._renew(work, image=line.name)
+        sandbox = self._session.sandbox
+        return f"A fresh container runs: {sandbox.describe()}. Variables and packages are gone."
+
+    def _renew(self, work: Work, **asked: str) -> None:
+        work.now = lambda: self._launcher.progress
+        self._launcher.renew(work.cancellation, **asked)
 
     @property
     def _session(self) -> Session:

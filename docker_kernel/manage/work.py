@@ -15,14 +15,15 @@ class Work:
     """One line's. It is done in a thread of its own; `interrupt` may come from any."""
 
     def __init__(self, ask: Ask) -> None:
-        self.progress = ""
+        self.now: Callable[[], str] = lambda: ""
+        """How it goes, in a line; "" for nothing to say."""
         self.cancellation = Cancellation()
         self._ask = ask
 
     def show(self, text: str) -> None:
-        """How it goes, in a line. Raises CalledOff where it was interrupted."""
+        """Set what `now` says. Raises CalledOff where it was interrupted."""
         self.cancellation.check()
-        self.progress = text
+        self.now = lambda: text
 
     def agreed(self, question: str) -> bool:
         """Whether the person says yes."""
