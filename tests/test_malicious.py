@@ -76,20 +76,8 @@ def final(name: str, result: object = OK, **keys: Any) -> dict[str, Any]:
 
 def wrong_fields(say: Say, name: str) -> None:
     """Each field of each event, with each wrong type."""
-    values: tuple[Any, ...] = (
-        None,
-        True,
-        -1,
-        10**300,
-        1.5,
-        "x",
-        NASTY,
-        [],
-        [1],
-        {},
-        {"x": [None]},
-        "\ud800",
-    )
+    values: list[Any] = [None, True, -1, 10**300, 1.5, "x", NASTY, [], [1], {}, {"x": [None]}]
+    values.append("\ud800")
     for cls in EVENTS.values():
         if cls is Final:
             continue

@@ -1,0 +1,1 @@
+"""Bytes at random, and guided by what they reach, at all that reads the wire."""
