@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from docker_kernel_server import messages as wire
 
@@ -18,7 +19,6 @@ from .checks import parse_mount
 from .config import Settings
 from .errors import AuditLogError, CodeRefused, SettingError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .verification import Names, Rules
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from docker_kernel import aio, tools
+from docker_kernel.cli import main
 from docker_kernel.contact import ContainerClient
 from kernels import Kernel, OrdinaryKernel
 from tooling import using
@@ -78,6 +79,28 @@ def test_magics(server: Server, tmp_path: Path) -> None:
         assert "is refused" in kernel.run("%%docker --shell --background\ntouch made").error
         assert kernel.run("%%docker --shell\npython3 -m pip --version").status == "ok"
     assert not (server.folder / "made").exists()
+
+
+def test_a_notebook(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """V1: docker-kernel run."""
+    cells = [
+        {
+            "cell_type": "code",
+            "metadata": {},
+            "outputs": [],
+            "source": code,
+            "execution_count": None,
+        }
+        for code in ("print(1)", "x = 1\neval('1')")
+    ]
+    notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+    path = tmp_path / "one.ipynb"
+    path.write_text(json.dumps(notebook))
+    place = ["--mode=attached", f"--port={server.port}"]
+    assert main(["run", str(path), *place, "--blocked-functions=eval"]) == 1
+    printed = capsys.readouterr()
+    assert "----> 2 eval('1')" in printed.out
+    assert "CodeRefused" in printed.err
 
 
 @pytest.fixture
