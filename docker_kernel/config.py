@@ -47,7 +47,16 @@ class Texts(List[str]):
 
 
 class Settings(Configurable):
-    """The settings of one kernel. Make it with `Settings.load`, which knows the order."""
+    """The settings of one kernel. Make it with `Settings.load`, which knows the order.
+
+    `origins` says where those stand that aren't default, by name; `notices` has what the person
+    must be told: names that don't exist.
+    """
+
+    def __init__(self, **keys: Any) -> None:
+        self.origins: dict[str, str] = {}
+        self.notices: list[str] = []
+        super().__init__(**keys)
 
     mode = CaselessStrEnum(
         ["", "docker", "local", "attached"],
@@ -218,6 +227,7 @@ class Settings(Configurable):
         for name, value in found.values.get(SECTION, {}).items():
             cls._check(name, value, found.origins[name])
         settings = cls(config=found.values)
+        settings.origins, settings.notices = found.origins, found.unknown
         for name, pin in pins.items():
             settings._pin(name, pin, found.origins)
         if settings.resolved_mode() == "local" and not settings.allow_local:

@@ -308,6 +308,10 @@ def _end(launcher: Launcher) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the kernel until it is shut down."""
     arguments = sys.argv[1:] if argv is None else argv
+    if "--generate-config" in arguments:
+        from .cli import main as command
+
+        sys.exit(command(["--generate-config"]))
     launcher = None if HELP & set(arguments) else Launcher(arguments)
     if launcher is not None:
         signal.signal(signal.SIGTERM, lambda *_: _thread.start_new_thread(_end, (launcher,)))

@@ -118,7 +118,7 @@ class Sandbox:
     @property
     def notices(self) -> list[str]:
         """What the person must be told; complete once there is a client."""
-        return list(self._backend.notices)
+        return [*self.settings.notices, *self._backend.notices]
 
     def describe(self) -> str:
         """One line on where the code runs."""

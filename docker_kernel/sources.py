@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from traitlets.config import Config
 from traitlets.config.loader import DeferredConfigString
@@ -18,6 +19,12 @@ CONFIG_NAME = "docker_kernel_config"
 SECTION = "Settings"
 """The settings' part of a config: c.Settings in a file, --Settings on the command line."""
 
+_ALIKE = 0.8
+"""How much a section's name is like ours where ours is meant: a file may have others, too."""
+
+_NO_SETTINGS = (f"{ENV_PREFIX}COMMAND", f"{ENV_PREFIX}TEST_")
+"""Variables by which a server knows the processes of a command, and tests know theirs."""
+
 # name, [address], either with :port; or an IPv6 address as it is
 _SERVER = re.compile(
     r"(?:\[([^][/\s]+)\]|([^][/\\:\s]+))(?::(\d+))?|([0-9a-f:.]*:[0-9a-f.]*:[0-9a-f:.]*(?:%\w+)?)",
@@ -28,10 +35,11 @@ _SERVER = re.compile(
 @dataclass(frozen=True)
 class Found:
     """What is set: the section's values, the strongest of each, and by the settings' names where
-    they stand, in words for "correct ..."."""
+    they stand, in words for "correct ..."; and what counts for nothing, a sentence or two each."""
 
     values: Config
     origins: dict[str, str]
+    unknown: list[str]
 
 
 def gather(
@@ -41,18 +49,42 @@ def gather(
     command_line: Config | None,
 ) -> Found:
     """Merge the sources in their order: command line > environment > config files."""
-    merged, origins = Config(), {}
+    known = list(names)
+    merged, origins, unknown = Config(), {}, {}
     for origin, part in (
         (f"c.{SECTION}.{{}} in {CONFIG_NAME}", config),
-        *_from_environment(names, environ),
+        *_from_environment(known, environ),
         (f"--{SECTION}.{{}}", command_line),
     ):
         # Only our own section: a front end's config is large, and none of the rest is ours.
         found = part.get(SECTION) if part is not None else None
         if found:
-            merged.merge(Config({SECTION: found}))
-            origins.update({name: origin.format(name) for name in found})
-    return Found(merged, origins)
+            merged.merge(Config({SECTION: {name: found[name] for name in known if name in found}}))
+            origins.update({name: origin.format(name) for name in known if name in found})
+            wrong = [name for name in found if name not in known]
+            unknown.update({name: _nothing(origin, name, known) for name in wrong})
+    for section in config or ():
+        if section != SECTION and get_close_matches(section, [SECTION], 1, _ALIKE):
+            unknown[section] = _nothing(f"c.{{}} in {CONFIG_NAME}", section, [SECTION])
+    return Found(merged, origins, [*_unknown_variables(known, environ), *unknown.values()])
+
+
+def _unknown_variables(known: list[str], environ: Mapping[str, str]) -> Iterator[str]:
+    names = [name.upper() for name in known]
+    for variable, text in environ.items():
+        name = variable.removeprefix(ENV_PREFIX)
+        ours = name != variable and not variable.startswith(_NO_SETTINGS)
+        if text and ours and name not in names:
+            yield _nothing(f"{ENV_PREFIX}{{}}", name, names)
+
+
+def _nothing(origin: str, name: str, known: list[str]) -> str:
+    """That a name is unknown, and which may be meant."""
+    what = f"{origin.format(name)} counts for nothing: there is no such setting"
+    by_capitals = {item.upper(): item for item in known}
+    if near := get_close_matches(name.upper(), by_capitals, 1):
+        return f"{what}; did you mean {origin.format(by_capitals[near[0]])}?"
+    return f"{what}; see docker-kernel config --show"
 
 
 def engine_url(environ: Mapping[str, str]) -> str:

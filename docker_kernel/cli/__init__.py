@@ -12,7 +12,8 @@ from pathlib import Path
 from docker_kernel_server import __version__
 
 from ..errors import DockerKernelError
-from . import doctor, exec_, install, list_, logs, prune, ps, pull, run, stop, uninstall
+from . import config, doctor, exec_, install, list_, logs, prune, ps, pull, run, stop, uninstall
+from .helping import HelpAll
 
 EXIT_CODES = {
     0: "done",
@@ -22,11 +23,11 @@ EXIT_CODES = {
     126: "`exec` alone: the command can't be executed",
     127: "`exec` alone: there is no such command in the container",
     130: "interrupted with Ctrl-C",
-    141: "who reads the output has hung up, as in `docker-kernel list | head -1`",
+    141: "who reads the output has hung up, as `head` does",
 }
 """What each means, but `exec` gives its command's own; the same table is in docs/commands.md."""
 
-VERBS = (install, uninstall, list_, run, ps, logs, exec_, stop, prune, pull, doctor)
+VERBS = (install, uninstall, list_, run, ps, logs, exec_, stop, prune, pull, config, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         argcomplete.autocomplete(parser)
     options = parser.parse_args(argv)
+    if options.generate_config:
+        options.run = config.generate
+    elif not hasattr(options, "run"):
+        parser.error("which VERB?")
     try:
         code = int(options.run(options))
         sys.stdout.flush()
@@ -64,7 +69,15 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"docker-kernel {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    parser.add_argument(
+        "--help-all", action=HelpAll, help="show the help of all verbs, and all settings."
+    )
+    parser.add_argument(
+        "--generate-config",
+        action="store_true",
+        help="write a docker_kernel_config.py with all settings to Jupyter's config folder.",
+    )
+    verbs = parser.add_subparsers(metavar="VERB")
     for verb in VERBS:
         verb.add_to(verbs)
     return parser

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from ..deadline import Deadline
@@ -68,13 +68,26 @@ def choose(engine: Engine, names: Sequence[str], any_owner: bool) -> list[Contai
 
 
 def complete_containers(**_: object) -> list[str]:
-    """The names that a shell offers; none where the engine doesn't answer in time."""
-    from ..backends.docker import Engine
+    """The containers that a shell offers; none where the engine doesn't answer in time."""
     from ..backends.inventory import containers
 
+    return _offered(lambda engine, deadline: [item.name for item in containers(engine, deadline)])
+
+
+def complete_images(**_: object) -> list[str]:
+    """The images that a shell offers, as `complete_containers` does."""
+
+    def names(engine: Engine, deadline: Deadline) -> list[str]:
+        with engine.calling("looking for images", deadline) as api:
+            return [tag for item in api.images() for tag in item["RepoTags"] or []]
+
+    return _offered(names)
+
+
+def _offered(look: Callable[[Engine, Deadline], list[str]]) -> list[str]:
+    from ..backends.docker import Engine
+
     deadline = Deadline(COMPLETE_SECONDS)
-    try:
-        with closing(Engine(os.environ, deadline)) as engine:
-            return [item.name for item in containers(engine, deadline)]
-    except DockerKernelError:
-        return []
+    with suppress(DockerKernelError), closing(Engine(os.environ, deadline)) as engine:
+        return look(engine, deadline)
+    return []

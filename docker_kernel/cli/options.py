@@ -9,21 +9,31 @@ from traitlets import Bool, Dict, Enum, Float, Integer, TraitType
 
 from ..config import Settings, Texts
 from ..launch import SETTING_ALIASES, SettingsReader
+from .choosing import complete_containers, complete_images
 
+TITLE = "settings"
 _PREFIX = "setting_"
+_COMPLETERS = {"container": complete_containers, "image": complete_images}
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add an option for each setting, --NAME or --Settings.NAME."""
+    # The usage without them: there are many.
+    own = parser.format_usage().partition(": ")[2].rstrip().replace("%", "%%")
+    parser.usage = f"{own} [--SETTING VALUE ...]"
     group = parser.add_argument_group(
-        "settings",
+        TITLE,
         "Each is also read from the environment (--image: DOCKER_KERNEL_IMAGE) and from "
         "docker_kernel_config.py in Jupyter's config folder.",
     )
     traits = Settings.class_traits(config=True)
     for alias, target in SETTING_ALIASES.items():
         name = target.partition(".")[2]
-        group.add_argument(f"--{alias}", f"--{target}", dest=_PREFIX + name, **_look(traits[name]))
+        option = group.add_argument(
+            f"--{alias}", f"--{target}", dest=_PREFIX + name, **_look(traits[name])
+        )
+        if completer := _COMPLETERS.get(name):
+            option.completer = completer  # type: ignore[attr-defined]
 
 
 def given_settings(options: argparse.Namespace) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..config import Settings
 from ..deadline import Deadline
 from ..launch import SettingsReader
-from .choosing import ENGINE_SECONDS, connect
+from .choosing import ENGINE_SECONDS, complete_images, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,13 +28,14 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Pull an image, also where an older one of this name is here. How far it is "
         "goes to stderr: a bar on a terminal, lines elsewhere.",
     )
-    parser.add_argument(
+    image = parser.add_argument(
         "image",
         nargs="?",
         default="",
         metavar="IMAGE",
         help="the image. Default: that of the settings, as docker-kernel config --show has it.",
     )
+    image.completer = complete_images  # type: ignore[attr-defined]
     parser.add_argument("--json", action="store_true", help="for programs: one JSON object.")
     parser.set_defaults(run=pull)
 

@@ -83,8 +83,7 @@ def _all(
         yield of_error("settings", exc)
         settings, container = Settings(), False
     else:
-        words = f"the settings are in order; mode {settings.resolved_mode()}"
-        yield Finding("settings", "ok", words)
+        yield machine.settings(settings)
         yield machine.address(environ, settings)
     mode, known = settings.resolved_mode(), None
     with ExitStack() as stack:

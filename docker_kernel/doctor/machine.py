@@ -82,21 +82,34 @@ def kernels() -> Finding:
     return Finding("kernels", "ok", f"in Jupyter as {', '.join(spec.name for spec in specs)}")
 
 
-def address(environ: Mapping[str, str], settings: Settings) -> Finding:
+def settings(loaded: Settings) -> Finding:
+    """Whether all that is set counts."""
+    if loaded.notices:
+        return Finding(
+            "settings",
+            "warning",
+            "; ".join(loaded.notices),
+            "what was meant to be set is not",
+            "write the right name; docker-kernel config --show has all that count",
+        )
+    return Finding("settings", "ok", f"all that is set counts; mode {loaded.resolved_mode()}")
+
+
+def address(environ: Mapping[str, str], loaded: Settings) -> Finding:
     """What DOCKER_HOST means here."""
     value = environ.get("DOCKER_HOST", "").strip()
     if url := engine_url(environ):
         return Finding("address", "ok", f"DOCKER_HOST names the engine at {hide_password(url)}")
     if value or environ.get("DOCKER_PORT", "").strip():
-        host, port = settings.server_address()
+        host, port = loaded.server_address()
         named = "DOCKER_HOST" if value else "DOCKER_PORT"
         return Finding(
             "address",
-            "ok" if settings.resolved_mode() == "attached" else "warning",
+            "ok" if loaded.resolved_mode() == "attached" else "warning",
             f"{named} names a running server at {host}:{port}, and no engine",
             "kernels connect to that server, and start no container"
-            if settings.resolved_mode() == "attached"
-            else f"the mode is {settings.resolved_mode()}, so it counts for nothing",
+            if loaded.resolved_mode() == "attached"
+            else f"the mode is {loaded.resolved_mode()}, so it counts for nothing",
             f"for containers of their own: unset {named}",
         )
     if context := environ.get("DOCKER_CONTEXT", ""):
