@@ -83,7 +83,7 @@ def test_magics(server: Server, tmp_path: Path) -> None:
 
 def test_a_notebook(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """V1: docker-kernel run."""
-    cells = [
+    cells: list[dict[str, object]] = [
         {
             "cell_type": "code",
             "metadata": {},
