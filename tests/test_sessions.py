@@ -459,6 +459,22 @@ def test_a_session_leaves_a_client_that_does_not_read(server: Server, client: Wi
 # ---- starts that fail
 
 
+def test_a_cell_that_holds_all_descriptors_can_give_them_back(session: Session) -> None:
+    """Else the session would be lost."""
+    session.ok(
+        "import os, resource\n"
+        "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))\n"
+        "files = []\n"
+        "try:\n"
+        "    while True: files.append(open(os.devnull))\n"
+        "except OSError: pass"
+    )
+    assert session.ok("print(len(files) > 200)").text() == "True\n"
+    session.ok("resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)); files.clear()")
+    assert "hi" in session.ok("!echo hi").text()
+
+
 def test_what_waits_for_a_start_that_fails_is_answered_by_it(tmp_path: Path) -> None:
     """Fixed point 5 of the wire; one start for all that waits."""
     starts = tmp_path / "starts"
