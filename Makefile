@@ -9,7 +9,7 @@ SECONDS ?= 3600
 # How many processes share the tests, most of which wait most of the time.
 JOBS ?= 3
 .DEFAULT_GOAL := help
-.PHONY: help venv engine test coverage lint audit reliability soak demo clean
+.PHONY: help venv engine test coverage lint audit reliability soak quota demo clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 18
@@ -50,6 +50,9 @@ reliability: $(STAMP)  ## let every part die at every moment, and write the figu
 
 soak: $(STAMP)  ## work at random for an hour, and count what has grown; SECONDS=60 for less
 	@$(BIN)/python tests/soak.py $(SECONDS) $(SEED)
+
+quota: $(STAMP)  ## fill the disk of a container, on a throw-away engine that can bound it
+	@$(BIN)/python tests/quota.py
 
 demo: $(STAMP)  ## run examples/quickstart.ipynb in a container and show it
 	@$(BIN)/python tests/demo.py

@@ -19,6 +19,11 @@ _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _FULL_BYTES = 64 * 1024
 """Where no more is free than this, there is no room."""
 
+BOUNDED_DISK = (
+    "No more can be written to this disk: it is bounded. For the container's own, raise "
+    "DOCKER_KERNEL_DISK_SIZE."
+)
+
 SHM = "/dev/shm"  # noqa: S108
 TEMP = "/tmp"  # noqa: S108
 MOUNTS = "/proc/self/mounts"
@@ -80,7 +85,9 @@ def of_error(words: str) -> List[str]:
     """What an error says has run out: that there is no room, or that too many files are open."""
     match = _ERRNO.search(words)
     number = int(match[1]) if match else 0
-    if number in (errno.ENOSPC, errno.EDQUOT):
+    if number == errno.EDQUOT:
+        return [BOUNDED_DISK]
+    if number == errno.ENOSPC:
         return full_places() or ["There is no room left on a disk, or in a folder of its own size."]
     if number == errno.EMFILE:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

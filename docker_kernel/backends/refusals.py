@@ -61,6 +61,8 @@ def _of_the_fence(words: str, settings: Settings, runtimes: Callable[[], list[st
         )
     if settings.gpus and any(word in words for word in _ABOUT_GPUS):
         return gpus.REMEDY
+    if settings.disk_size and "quota exceeded" in words:
+        return "set DOCKER_KERNEL_DISK_SIZE to a larger size: here the image itself counts, too"
     if settings.disk_size and any(word in words for word in _ABOUT_QUOTA):
         return NO_DISK_SIZE
     if settings.seccomp and "seccomp" in words:
