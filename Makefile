@@ -9,7 +9,7 @@ SECONDS ?= 3600
 # How many processes share the tests, most of which wait most of the time.
 JOBS ?= 3
 .DEFAULT_GOAL := help
-.PHONY: help venv engine test coverage lint audit reliability soak quota demo clean
+.PHONY: help venv engine test coverage lint audit reliability soak quota fuzz bench demo clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 18
@@ -53,6 +53,16 @@ soak: $(STAMP)  ## work at random for an hour, and count what has grown; SECONDS
 
 quota: $(STAMP)  ## fill the disk of a container, on a throw-away engine that can bound it
 	@$(BIN)/python tests/quota.py
+
+fuzz: $(STAMP)  ## feed the wire with bytes for SECONDS, flood a port, and write the figures of docs/security.md
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@$(BIN)/python tests/fuzzing.py $(SECONDS)
+
+bench: $(STAMP)  ## measure it beside other kernels, and write docs/performance.md; a quiet machine is needed
+	@$(BIN)/python -c 'import matplotlib' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@cd tests && ../$(BIN)/python -m bench
 
 demo: $(STAMP)  ## run examples/quickstart.ipynb in a container and show it
 	@$(BIN)/python tests/demo.py

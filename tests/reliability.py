@@ -188,11 +188,15 @@ def measure(
     return "\n\n".join([machine(client), table(rows), words, count(client, name)]), wrong
 
 
+def between_marks(page: str, text: str) -> str:
+    """The page with this text between its marks."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}"
+
+
 def write(text: str) -> None:
     """Put the text between the marks of the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    PAGE.write_text(between_marks(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
 
 
 def main() -> int:

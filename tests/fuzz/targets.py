@@ -231,7 +231,8 @@ class Live:
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-        while running.connections or len(running._strangers):  # noqa: ASYNC110  (nothing tells of a connection's end)
+        # Nothing tells of a connection's end.
+        while running.connections or len(running._strangers):  # noqa: ASYNC110
             await asyncio.sleep(0)
         running.clients.end_away()
         _check_answers(said, running.options.secret is not None)
