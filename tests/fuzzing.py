@@ -84,7 +84,7 @@ def fuzz(name: str, seconds: float, folder: Path) -> Fuzzed:
     done = subprocess.run(
         command,
         cwd=HERE,
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
         capture_output=True,
         text=True,
         errors="replace",
