@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import comm
 import pytest
 
 import peer
@@ -28,6 +29,7 @@ from docker_kernel.deadline import Deadline
 from docker_kernel.errors import AuthenticationFailed, RequestRefused, TransferError
 from docker_kernel.iopub import MAX_UNSENT_CHARS, _weight
 from docker_kernel.outputs import Output
+from docker_kernel_magics import bridge
 from docker_kernel_server import messages as wire
 from docker_kernel_server.errors import BadMessage
 from docker_kernel_server.messages import EVENTS, Event, Final, Request
@@ -448,6 +450,22 @@ def test_what_waits_for_the_frontend_is_weighed() -> None:
     for _ in range(150):
         deep = [deep] * 2
     assert _weight(Output("display_data", {"data": {"a": deep}})) >= MAX_UNSENT_CHARS
+
+
+def test_widgets_of_a_container_are_bounded_and_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """K7, P3: in the host's notebook each has a twin, and the host's own comms stay its own."""
+    monkeypatch.setattr(bridge, "MAX_TWINS", 100)
+    own = comm.create_comm(target_name="the host's")
+    heard: list[object] = []
+    made = bridge.Bridge(lambda *said: heard.append(said))
+    for name in (own.comm_id, *map(str, range(1000))):
+        made.take(wire.CommOpen("1", name, target_name="x"))
+    comms = comm.get_comm_manager().comms
+    assert comms[own.comm_id] is own
+    assert len(comms) == 101
+    made.close()
+    own.close()
+    assert not comms
 
 
 def test_a_server_that_proves_nothing_gets_nothing(port: int) -> None:

@@ -19,6 +19,10 @@ Forward = Callable[[type[wire.CommRequest], Json], None]
 """Sends a frontend's message to the session: the kind of request, and its keys."""
 
 
+MAX_TWINS = 10_000
+"""Widgets of a session; each has an object in the host's kernel."""
+
+
 class Bridge:
     """The twins of one session's comms."""
 
@@ -48,6 +52,10 @@ class Bridge:
             self._twins.popitem()[1].close()
 
     def _open(self, event: wire.CommOpen) -> None:
+        # A comm of the host's own stays the host's, whatever the container calls its.
+        taken = event.comm_id in getattr(comm.get_comm_manager(), "comms", {})
+        if (taken and event.comm_id not in self._twins) or len(self._twins) >= MAX_TWINS:
+            return
         twin = comm.create_comm(
             target_name=event.target_name,
             target_module=event.target_module,
