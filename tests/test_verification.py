@@ -80,6 +80,7 @@ REFUSED = {
     "or": "(None or os).system('ls')",
     "an item of a dict": "{'a': os}['a'].system('ls')",
     "with": "with os as o:\n    o.system('ls')",
+    "match's other names": "match [os]:\n    case [*o]: o[0].system('ls')",
     "match's name": "match os:\n    case o: o.system('ls')",
     "an attribute": "self.o = os\nself.o.system('ls')",
     "a pattern": "os.execvp('ls', [])",
@@ -245,6 +246,7 @@ def test_modules_that_are_not_allowed(cell: str, what: str) -> None:
         "import matplotlib.pyplot as plt",
         "%load_ext numpy",
         "__import__('numpy')",
+        "from __future__ import annotations",
         "eval('1')",
     ],
 )

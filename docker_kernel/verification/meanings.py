@@ -225,7 +225,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, Meaning]
 def _captured(node: ast.Match) -> Iterator[str]:
     for case in node.cases:
         for part in ast.walk(case.pattern):
-            if isinstance(part, ast.MatchAs) and part.name:
+            if isinstance(part, (ast.MatchAs, ast.MatchStar)) and part.name:
                 yield part.name
 
 
