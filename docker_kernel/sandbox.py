@@ -124,6 +124,11 @@ class Sandbox:
         """One line on where the code runs."""
         return self._backend.describe()
 
+    @property
+    def container(self) -> str:
+        """The name of the container that was started for this, "" where there is none."""
+        return (self.handover() or {}).get("container", "")
+
     def log(self) -> str:
         """The last lines that the server has printed, as far as this process sees them."""
         return self._backend.log()

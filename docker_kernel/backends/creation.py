@@ -159,7 +159,8 @@ def _environment(plan: Plan, settings: Settings) -> dict[str, str]:
 
 
 def _joined(*folders: str) -> str:
-    return ":".join(folder for folder in folders if folder)
+    # An image that was made of one of our containers has ours already.
+    return ":".join(dict.fromkeys(filter(None, ":".join(folders).split(":"))))
 
 
 def own_workplace(user: User) -> bytes:

@@ -51,6 +51,7 @@ ACTIONS = {
     "restart": Action("drop the variables; files and packages stay"),
     "reset": Action("a fresh container", running=False),
     "image": Action("a fresh container of this image", ("NAME",), running=False),
+    "commit": Action("keep what was installed: an image of the container", ("TAG",)),
     "logs": Action("what the server has logged", options=_LINES, running=False),
 }
 

@@ -14,6 +14,7 @@ from ..config import Settings
 from ..errors import UsageError
 from ..launch import Launcher
 from ..session import Session
+from . import keeping
 from .looking import STATUS_HEADING, ask_status, limits_table, session_row, status_row
 from .table import Table
 from .work import Work
@@ -37,6 +38,7 @@ class Manager:
             "reset": self._reset,
             "image": self._image,
             "logs": self._logs,
+            "commit": self._commit,
         }
 
     def do(self, line: Namespace, work: Work) -> Answer:
@@ -120,13 +122,17 @@ class Manager:
         # The person's images hold what the person has put there, their registries take the
         # person's password, and a registry's name is a message to whom it belongs to.
         configured = image_name(Settings(image=self._launcher.configured_image))
-        if line.name not in (image_name(settings), configured) and not work.agreed(
+        free = line.name in (image_name(settings), configured)
+        if not (free or keeping.is_own(self._session.sandbox, line.name)) and not work.agreed(
             f"May this notebook's cells run in the image {line.name}, and read all that is in it?"
         ):
             raise UsageError(f"%docker image {line.name} was not done", "you didn't say yes")
         self._renew(work, image=line.name)
         sandbox = self._session.sandbox
         return f"A fresh container runs: {sandbox.describe()}. Variables and packages are gone."
+
+    def _commit(self, line: Namespace, work: Work) -> Answer:
+        return keeping.commit(self._session.sandbox, line.tag, work.show, "%docker image")
 
     def _renew(self, work: Work, **asked: str) -> None:
         work.now = lambda: self._launcher.progress

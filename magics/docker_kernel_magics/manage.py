@@ -11,6 +11,7 @@ from IPython.core.error import UsageError
 
 from docker_kernel import files
 from docker_kernel.errors import DockerKernelError
+from docker_kernel.manage import keeping
 from docker_kernel.manage.looking import (
     STATUS_HEADING,
     ask_status,
@@ -37,6 +38,7 @@ class Manager:
             "reset": (self._reset, 0),
             "stop": (self._stop, 0),
             "logs": (self._logs, 0),
+            "commit": (self._commit, 1),
             "connect": (self._connect, 1),
             "put": (self._put, 2),
             "get": (self._get, 2),
@@ -126,6 +128,12 @@ class Manager:
             given = {"host": host.strip("[]") or "localhost", "port": int(port)}
         place = self._sandboxes.connect({**given, "secret_file": options.secret_file})
         say(f"%%docker cells now run {place.sandbox.describe()}.")
+
+    def _commit(self, options: Namespace) -> None:
+        if not options.operands:
+            raise UsageError("say under which name: %docker commit TAG")
+        sandbox = self._running(options).sandbox
+        print(keeping.commit(sandbox, options.operands[0], say, "%%docker --image"))
 
     # -- files
 

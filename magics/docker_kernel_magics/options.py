@@ -97,8 +97,7 @@ _MANAGE = [
         "action",
         nargs="?",
         default="status",
-        help="status, sessions, limits, restart [SESSION], reset, stop, logs, connect HOST:PORT or "
-        "CONTAINER, put LOCAL [REMOTE] or get REMOTE [LOCAL]; status where there is none",
+        help="one of those above, status where there is none",
     ),
     argument("operands", nargs="*", help="what the action is done to"),
     argument(

@@ -7,14 +7,25 @@ shown is in ../test_managed.py.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
+from docker.errors import ImageNotFound
 
+from docker_kernel.backends.committing import COMMITTED, NAMESPACE
+from docker_kernel.backends.docker import Engine
+from docker_kernel.backends.inventory import containers
+from docker_kernel.backends.sweeping import sweep
+from docker_kernel.cli import main
+from docker_kernel.deadline import Deadline
 from kernels import Cell, Kernel, Message
 from system import wait_until
+from wheels import wheel
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kernel(image: str, folder: Path) -> Iterator[Kernel]:
-    with Kernel(f"--image={image}", folder=folder) as running:
+    env = "--Settings.env=SECRET_THING=x y"
+    with Kernel(f"--image={image}", env, folder=folder) as running:
         assert hostname(running)
         yield running
 
@@ -39,6 +51,11 @@ def hostname(kernel: Kernel) -> str:
 
 def running(client: docker.DockerClient) -> set[str]:
     return {container.short_id for container in client.containers.list(ignore_removed=True)}
+
+
+def inspect(client: docker.DockerClient, image: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.images.get(image).attrs
+    return found
 
 
 def shown(cell: Cell) -> str:
@@ -139,6 +156,117 @@ def test_a_cell_that_runs_meanwhile_is_told(kernel: Kernel) -> None:
     cell = kernel.run("print('on')\nwhile True: pass", during=reset)
     assert "the session was closed" in cell.error
     assert kernel.run("1 + 1").result == "2"
+
+
+# ---- what stays ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def kept(docker_client: docker.DockerClient) -> Iterator[str]:
+    """The name of an image that tests make."""
+    name = f"{NAMESPACE}test-{secrets.token_hex(4)}:1"
+    yield name
+    with suppress(ImageNotFound):
+        docker_client.images.remove(name)
+
+
+def test_an_image_of_what_was_installed(
+    kernel: Kernel, folder: Path, image: str, kept: str, docker_client: docker.DockerClient
+) -> None:
+    """The package is there in a kernel of the image, and the image is as its base is."""
+    package = wheel(folder, "kept_one").name
+    assert kernel.run(f"%pip install -q --no-index ./{package}").status == "ok"
+    text = shown(kernel.run(f"%docker commit {kept.removeprefix(NAMESPACE)}"))
+    assert f"jupyter docker-kernel install --image {kept}" in text
+    made, base = (inspect(docker_client, name)["Config"] for name in (kept, image))
+    for key in ("Entrypoint", "Cmd"):
+        assert (made[key] or []) == (base[key] or [])
+    assert (made["User"], made["WorkingDir"]) == ("0", "/")
+    found = dict(line.split("=", 1) for line in made["Env"])
+    assert found["SECRET_THING"] == ""
+    assert found["LANG"] == "C.UTF-8"
+    labels = made["Labels"]
+    assert not any(value for name, value in labels.items() if name != COMMITTED)
+    # Also for who knows nothing of this project.
+    plain = docker_client.containers.run(
+        kept, ["python3", "-c", "import kept_one; print(kept_one.name)"], remove=True
+    )
+    assert plain == b"kept_one\n"
+
+
+def test_this_notebook_in_its_own_image(
+    kernel: Kernel, kept: str, docker_client: docker.DockerClient
+) -> None:
+    """Nobody has to be asked for what the same folder's code has made. Once more, it grows."""
+    assert kept in shown(kernel.run(f"%docker image {kept}"))
+    assert kernel.run("import kept_one; kept_one.name").result == "'kept_one'"
+    path = str(kernel.run("import os; os.environ['PATH']").result)
+    assert path.count("/tmp/home/.local/bin") == 1
+    first = inspect(docker_client, kept)["Id"]
+    kernel.run("open('/tmp/more', 'w').close()")
+    assert "is there" in shown(kernel.run(f"%docker commit {kept}"))
+    made = inspect(docker_client, kept)
+    assert made["Id"] != first
+    assert made["Config"]["Env"].count("SECRET_THING=") == 1
+
+
+def test_containers_of_the_image_are_not_ours(
+    kept: str, docker_client: docker.DockerClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """E8: neither a sweep nor prune touches them, and ps and stop see none."""
+    container = docker_client.containers.run(kept, ["sleep", "600"], detach=True, init=True)
+    try:
+        assert container.labels[COMMITTED]
+        assert main(["prune"]) == 0
+        assert f"removed: container {container.name}" not in capsys.readouterr().out
+        with closing(Engine(os.environ, Deadline(10))) as engine:
+            assert container.name not in {c.name for c in containers(engine, Deadline(10))}
+            sweep(engine)
+        container.reload()
+        assert container.status == "running"
+    finally:
+        container.remove(force=True)
+
+
+@pytest.mark.parametrize(
+    ("tag", "words"),
+    [
+        ("Big", "can't be an image's name"),
+        ("a//b", "can't be an image's name"),
+        ("a:b:c", "can't be an image's name"),
+        ("'a --pull'", "can't be an image's name"),
+        ("theirs", "choose another name"),
+        ("alike", "choose another name"),
+    ],
+)
+def test_names_that_are_not_for_a_cell(
+    kernel: Kernel, image: str, kept: str, docker_client: docker.DockerClient, tag: str, words: str
+) -> None:
+    """An image of somebody else's keeps its name; also where it is made of one of ours."""
+    source = {"theirs": image, "alike": kept}.get(tag)
+    if source:
+        docker_client.images.get(source).tag(f"{NAMESPACE}{tag}", "latest")
+    before = inspect(docker_client, source)["Id"] if source else ""
+    try:
+        cell = kernel.run(f"%docker commit {tag}")
+        assert cell.reply["content"]["ename"] == "UsageError"
+        assert words in cell.error
+        if source:
+            name = f"{NAMESPACE}{tag}:latest"
+            assert inspect(docker_client, name)["Id"] == before
+            # Nor does it come without a question.
+            assert "nobody can be asked" in kernel.run(f"%docker image {name}").error
+    finally:
+        if source:
+            docker_client.images.remove(f"{NAMESPACE}{tag}:latest")
+
+
+def test_what_is_in_memory_can_not_be_kept(image: str, tmp_path: Path) -> None:
+    os.chown(tmp_path, 1000, 1000)
+    with Kernel(f"--image={image}", "--tmp-size=64m", folder=tmp_path) as small:
+        cell = small.run("%docker commit mine")
+        assert "/tmp is in memory" in cell.error
+        assert "%docker freeze" in cell.error
 
 
 # ---- the end -------------------------------------------------------------------------------------
