@@ -244,17 +244,22 @@ class Launcher:
         reader = SettingsReader()
         config = reader.read(self._argv)
         settings = Settings.load(config, reader.cli_config)
+        self.configured_image = settings.image
         connection_file = str(
             config.IPKernelApp.get("connection_file") or f"kernel-{os.getpid()}.json"
         )
         self._handover = HandoverFile(connection_file)
         note = None
-        if asked is None:
+        if asked is not None:
+            # As if it stood on the command line: what is pinned stays so.
+            settings = Settings.load(config, _over(reader.cli_config, asked))
+        else:
             note = self._handover.read()
-            asked = self._asked = _without_prefix(note or {})
-        self.configured_image = settings.image
-        for name, value in asked.items():
-            setattr(settings, name, value)
+            # What has been pinned since doesn't keep the kernel from starting.
+            with contextlib.suppress(SettingError):
+                asked = _without_prefix(note or {})
+                settings = Settings.load(config, _over(reader.cli_config, asked))
+                self._asked = asked
 
         def pass_on(event: Event) -> None:
             # The sandbox is there before the kernel that listens; and one that is ending must not
@@ -283,6 +288,12 @@ def _stopper(sandbox: Sandbox) -> Callable[[], None]:
         in_thread(sandbox.stop, "call off")
 
     return stop
+
+
+def _over(config: Config, asked: dict[str, str]) -> Config:
+    merged = Config(config)
+    merged.merge(Config({"Settings": {**config.get("Settings", {}), **asked}}))
+    return merged
 
 
 def _prefixed(asked: dict[str, str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from docker_kernel.errors import (
 )
 from docker_kernel.handover import HandoverFile
 from docker_kernel.launch import Launcher, SettingsReader, in_thread
+from docker_kernel.pinned import Pin
 from wire import Server
 
 
@@ -133,6 +134,15 @@ def test_where_another_one_does_not_start_the_first_stays(launcher: Launcher) ->
     # What was asked for in vain is forgotten.
     launcher.renew(Cancellation())
     assert launcher.session is not before
+
+
+def test_what_is_pinned_stays_so(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = launcher.session
+    pins = {"image": Pin("the-only-one", Path("/etc/pins"))}
+    monkeypatch.setattr("docker_kernel.config.read_pins", lambda _config: pins)
+    with pytest.raises(SettingError, match="/etc/pins pins it to the-only-one"):
+        launcher.renew(Cancellation(), image="another")
+    assert launcher.session is before
 
 
 def test_a_start_that_is_called_off(launcher: Launcher) -> None:
