@@ -12,7 +12,7 @@ JOBS ?= 3
 .PHONY: help venv engine test coverage lint audit reliability soak quota fuzz bench demo clean
 
 help:  ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | tr '@' '\t' | expand -t 20
 
 venv: $(STAMP)  ## set up .venv with the project and its tools
 
