@@ -15,7 +15,8 @@ from traitlets.config import Config
 
 from docker_kernel import pinned
 from docker_kernel.config import Settings
-from docker_kernel.errors import SettingError
+from docker_kernel.errors import ServerNotThere, SettingError
+from docker_kernel.launch import Launcher
 from docker_kernel.pinned import Pin, read_pins
 from system import is_root
 
@@ -100,6 +101,21 @@ def test_where_pins_stand(folders: tuple[Path, Path]) -> None:
     assert Settings.load(environ={}).memory == "3g"
 
 
+@root_only
+def test_what_a_running_kernel_is_asked_for(folders: tuple[Path, Path]) -> None:
+    """%docker image, and what a kernel's note says that it was."""
+    (folders[0] / "docker_kernel_config.py").write_text("c.Pinned.image = 'one'\n")
+    launcher = Launcher(["--mode=attached", "--port=1"])
+    try:
+        with pytest.raises(ServerNotThere):
+            launcher.opening.result()
+        assert launcher._make({"image": "one"}).sandbox.settings.image == "one"
+        with pytest.raises(SettingError, match=r"image is two: .* pins it to one"):
+            launcher._make({"image": "two"})
+    finally:
+        launcher.stop()
+
+
 def test_there_are_none_usually(folders: tuple[Path, Path]) -> None:
     (folders[0] / "docker_kernel_config.py").write_text("c.Settings.memory = '1g'\n")
     assert read_pins() == {}
@@ -142,7 +158,8 @@ def test_a_file_that_cannot_be_read(folders: tuple[Path, Path], text: str) -> No
 TRY = """
 from docker_kernel import tools
 from docker_kernel.cli import main
-from docker_kernel.errors import SettingError
+from docker_kernel.errors import ServerNotThere, SettingError
+from docker_kernel.launch import Launcher
 from docker_kernel.launch import Launcher
 
 mode, allow = "--mode=local", "--allow-local=True"
