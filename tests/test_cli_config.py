@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 
+from docker_kernel import config
 from docker_kernel.cli import EXIT_CODES, main, make_parser
 from docker_kernel.cli.helping import verbs_of
 from docker_kernel.cli.templates import TEMPLATES, template
 from docker_kernel.config import Settings
 from docker_kernel.doctor import IDS, machine
 from docker_kernel.launch import SettingsReader
+from docker_kernel.pinned import Pin
 from kernels import PATIENCE, Kernel
 from settings_page import PAGE, page
 from wire import Server
@@ -82,6 +84,19 @@ def test_each_setting_says_where_it_comes_from(
     said = capsys.readouterr().out
     assert re.search(r"^memory +5g +file \(.*/docker_kernel_config.json\)$", said, re.MULTILINE)
     assert re.search(r"^cpus +4\.0 +command line \(--Settings.cpus\)$", said, re.MULTILINE)
+
+
+def test_what_is_pinned_says_by_which_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How files pin is tested in test_pinned.py."""
+    pins = {"memory": Pin("3g", Path("/etc/jupyter/docker_kernel_config.py"))}
+    monkeypatch.setattr(config, "read_pins", lambda _config: pins)
+    found = show(capsys)["memory"]
+    assert (found["value"], found["source"]) == ("3g", "pinned")
+    assert found["where"] == "/etc/jupyter/docker_kernel_config.py"
+    assert main(["config"]) == 0
+    assert "3g       pinned by /etc/jupyter/docker_kernel_config.py\n" in capsys.readouterr().out
 
 
 def test_what_can_not_work_is_refused_here_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -399,7 +399,7 @@ def test_a_setting_that_can_not_work(
 # -- servers
 
 
-def test_local_mode_and_its_encoding(
+def test_local_mode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -409,10 +409,6 @@ def test_local_mode_and_its_encoding(
     assert "THERE IS NO CONTAINER" in found["start"]["why"]
     assert found["encoding"]["level"] == "ok"
     assert found["python"]["what"].startswith(f"Python {sys.version.split()[0]} with IPython")
-    plain = ["--env=LC_ALL=C", "--env=PYTHONUTF8=0", "--env=PYTHONCOERCECLOCALE=0"]
-    found = report(capsys, "--mode", "local", *plain)
-    assert found["encoding"]["level"] == "warning"
-    assert "LC_ALL=C" in found["encoding"]["why"]
 
 
 def test_a_server_that_asks_for_no_secret(
@@ -425,9 +421,6 @@ def test_a_server_that_asks_for_no_secret(
     with Server(tmp_path, secret="a" * 64) as strict:
         found = report(capsys, "--port", str(strict.port))
         assert found["authentication"]["level"] == "problem"
-        (tmp_path / "secret").write_text("a" * 64)
-        words = ["--port", str(strict.port), "--secret-file", str(tmp_path / "secret")]
-        assert report(capsys, *words)["authentication"]["level"] == "ok"
 
 
 def test_limits_that_are_not_there_in_the_container() -> None:

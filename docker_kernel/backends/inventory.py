@@ -13,7 +13,7 @@ from typing import Any, Literal
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
 from ..deadline import Deadline
-from ..errors import EngineRefused
+from ..errors import DockerKernelError
 from .docker import Engine
 from .labels import KIND, PREFIX, has_own_name, read_owner
 from .owners import Owner, taken_by
@@ -76,10 +76,7 @@ def containers(engine: Engine, deadline: Deadline) -> list[Container]:
 
 
 def usage(engine: Engine, chosen: Iterable[Container], deadline: Deadline) -> dict[str, Usage]:
-    """What those that run use, by name. Takes a second or two: the engine looks twice at each.
-
-    Raises EngineError, StartTimeout.
-    """
+    """What those that run use, by name. Takes a second or two: the engine looks twice at each."""
     names = [item.name for item in chosen if item.state in ("running", "paused")]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = pool.map(lambda name: _usage(engine, name, deadline.remaining()), names)
@@ -87,7 +84,7 @@ def usage(engine: Engine, chosen: Iterable[Container], deadline: Deadline) -> di
 
 
 def _usage(engine: Engine, name: str, seconds: float) -> Usage | None:
-    """What the engine measures; None where the container is gone or can't be measured."""
+    """What the engine measures; None where it doesn't, as for a container that ends just now."""
     try:
         with engine.calling("asking what a container uses", Deadline(seconds)) as api:
             found: dict[str, Any] = api.stats(name, stream=False)
@@ -96,11 +93,7 @@ def _usage(engine: Engine, name: str, seconds: float) -> Usage | None:
         # As `docker stats` has it: without files that the system only keeps as long as it can.
         cached = kept.get("inactive_file", kept.get("total_inactive_file", 0))
         return Usage(max(0, memory["usage"] - cached), memory.get("limit", 0), _cpu(found))
-    except EngineRefused as exc:
-        if exc.status == 404:
-            return None
-        raise
-    except KeyError:  # it ends just now
+    except (DockerKernelError, KeyError, TypeError):  # an answer without a word, or half of one
         return None
 
 
@@ -150,7 +143,7 @@ def _of_process(pid: int) -> tuple[str, str]:
 
 def kernel_of(argv: Sequence[str]) -> str:
     """The kernel's id on a command line as Jupyter makes it, "" where there is none."""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for word, following in zip(argv, [*argv[1:], ""], strict=False):
         if match := _CONNECTION_FILE.fullmatch(word):
             return PurePath(match[1] or following).stem.removeprefix("kernel-")
     return ""

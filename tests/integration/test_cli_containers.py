@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import struct
 import subprocess
 import sys
@@ -19,17 +20,20 @@ from typing import Any
 
 import docker
 import pytest
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
 from docker_kernel.backends.docker import Attachment
+from docker_kernel.backends.inventory import Container, containers
 from docker_kernel.backends.labels import PREFIX, labels
 from docker_kernel.backends.owners import Owner
 from docker_kernel.cli import main
-from docker_kernel.cli.choosing import complete_containers
+from docker_kernel.cli.choosing import complete_containers, connect
 from docker_kernel.config import Settings
+from docker_kernel.deadline import Deadline
 from docker_kernel.sandbox import Sandbox
 from docker_kernel_server import messages as wire
 from kernels import PATIENCE
+from system import wait_until
 
 PROGRAM = "import sys; from docker_kernel.cli import main; sys.exit(main())"
 COMMAND = [sys.executable, "-c", PROGRAM]
@@ -78,8 +82,10 @@ SOMEBODY = replace(ME, user="somebody")
 
 def as_json(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     capsys.readouterr()
-    main([*words, "--json"])
-    return json.loads(capsys.readouterr().out)
+    code = main([*words, "--json"])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    return json.loads(said.out)
 
 
 def is_there(client: docker.DockerClient, name: str) -> bool:
@@ -88,6 +94,18 @@ def is_there(client: docker.DockerClient, name: str) -> bool:
     except NotFound:
         return False
     return True
+
+
+def pause(client: docker.DockerClient, name: str) -> None:
+    """Pause a container; the engine can't always freeze one at once where the machine is busy."""
+
+    def paused() -> bool:
+        with suppress(APIError):
+            client.api.pause(name)
+            return True
+        return False
+
+    assert wait_until(paused, PATIENCE)
 
 
 # -- ps
@@ -115,7 +133,7 @@ def test_ps(
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["NAME", "IMAGE", "STATE"]
     (row,) = [row for row in rows if row.startswith(name)]
-    assert f"{image}  running" in row
+    assert row.split()[1:3] == [image, "running"]
     assert "of 2.0 GB" in row
     assert f"{ME.user} {os.getpid()} alive" in row
 
@@ -125,8 +143,12 @@ WAIT = f"import sys; {TELL}; sys.stdin.read()"
 
 
 def test_ps_names_the_kernel_and_the_notebook_and_sees_when_the_owner_is_dead(
-    made: Callable[..., str], capsys: pytest.CaptureFixture[str]
+    made: Callable[..., str],
 ) -> None:
+    def look(name: str) -> list[Container]:
+        with connect() as engine:
+            return [item for item in containers(engine, Deadline(60)) if item.name == name]
+
     with subprocess.Popen(
         [sys.executable, "-c", WAIT, "-f", "/run/kernel-4711.json"],
         env={**os.environ, "JPY_SESSION_NAME": "/work/a.ipynb"},
@@ -137,13 +159,11 @@ def test_ps_names_the_kernel_and_the_notebook_and_sees_when_the_owner_is_dead(
         assert process.stdout is not None
         owner = Owner.read(ast.literal_eval(process.stdout.readline()))
         name = made("docker-kernel-dk7e7704", owner)
-        seen = [item for item in as_json(capsys, "ps")["containers"] if item["name"] == name]
+        (item,) = look(name)
         process.kill()
-    (item,) = seen
-    assert (item["kernel"], item["notebook"]) == ("4711", "/work/a.ipynb")
+    assert (item.kernel, item.notebook, item.owner_is) == ("4711", "/work/a.ipynb", "alive")
     # Whoever starts a kernel on this engine sweeps it: then it isn't there at all.
-    seen = [item for item in as_json(capsys, "ps")["containers"] if item["name"] == name]
-    assert [item["owner_is"] for item in seen] in (["dead"], [])
+    assert [item.owner_is for item in look(name)] in (["dead"], [])
 
 
 def test_ps_without_an_engine(
@@ -186,7 +206,7 @@ def test_stop_ends_a_paused_container(
     sandbox = Sandbox(settings(image))
     try:
         sandbox.client()
-        docker_client.api.pause(name_of(sandbox))
+        pause(docker_client, name_of(sandbox))
         assert main(["stop", name_of(sandbox)]) == 0
         assert capsys.readouterr().out == f"stopped: container {name_of(sandbox)}\n"
         assert not is_there(docker_client, name_of(sandbox))
@@ -340,19 +360,24 @@ def test_exec_on_a_terminal(name: str) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
     before = termios.tcgetattr(theirs)
-    script = "tty; stty size; read word; echo got $word; sleep 60"
+    said = b""
+
+    def wait_for(words: bytes) -> None:
+        nonlocal said
+        while words not in said:
+            assert select.select([terminal], [], [], PATIENCE)[0], said
+            said += terminal.read(1000)
+
+    script = "tty; read word; echo got $word; stty size; sleep 60"
     with os.fdopen(ours, "r+b", buffering=0) as terminal:
         command = [*COMMAND, "exec", name, "sh", "-c", script]
         with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
-            said = b""
-            while b"33 77" not in said:
-                said += terminal.read(1000)
+            wait_for(b"/dev/pts/")
             terminal.write(b"hello\r")
-            while b"got hello" not in said:
-                said += terminal.read(1000)
+            wait_for(b"got hello")
+            wait_for(b"33 77")
             terminal.write(b"\x03")  # Ctrl-C is the command's, and not ours
             assert process.wait(PATIENCE) == 130
-        assert b"/dev/pts/" in said
         assert termios.tcgetattr(theirs) == before
         os.close(theirs)
 
