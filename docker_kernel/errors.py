@@ -11,6 +11,7 @@ DockerKernelError
         EngineRefused         it answered a request with an error; `status` is the HTTP status
     ImageError                the image
         ImageNotFound         not on this machine, and it can't be pulled
+        ImageNotBuilt         `docker-kernel build` has failed
         ImageHasNoPython      no Python was found in it
         ImagePythonTooOld     its Python is older than the server needs
     StartError                the server didn't start
@@ -92,6 +93,10 @@ class ImageError(DockerKernelError):
 
 class ImageNotFound(ImageError):
     """The image isn't on this machine and can't be pulled."""
+
+
+class ImageNotBuilt(ImageError):
+    """The image can't be built."""
 
 
 class ImageHasNoPython(ImageError):

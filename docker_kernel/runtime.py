@@ -37,11 +37,18 @@ ENTRY = "tcp_server.py"
 SERVER, PACKAGES = "server", "packages"
 PACKAGES_FOLDER = "lib"
 AUTHORITIES = "certificates"
-_AUTHORITIES_FOLDER = "ca"
-EXTRA_CA = f"{TARGET}/{_AUTHORITIES_FOLDER}/extra.pem"
-CA_BUNDLE = f"{TARGET}/{_AUTHORITIES_FOLDER}/bundle.pem"
-"""Those of the image and the extra ones, in one file."""
-
+_CA = "ca"
+CA_FOLDER = f"{TARGET}/{_CA}"
+_EXTRA_CA, _CA_BUNDLE = "extra.pem", "bundle.pem"
+_BUNDLE_VARIABLES = (
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
+    "GIT_SSL_CAINFO",
+)
+"""By which programs are told whom to trust, instead of what they know by themselves: OpenSSL with
+Python's ssl, requests, curl, pip, git."""
 
 _SKIPPED_SUFFIXES = (".pyc", ".so", ".pyd", ".dylib", ".dll")
 # What an installer writes about itself: it differs where the package doesn't.
@@ -98,14 +105,19 @@ def parts() -> list[Part]:
 def authorities(certificates: bytes) -> Part:
     """These certificates, and those that the image has."""
     digest = hashlib.sha256(certificates).hexdigest()
-    target = f"{TARGET}/{_AUTHORITIES_FOLDER}"
-    return Part(AUTHORITIES, target, digest, lambda: _archive_authorities(certificates))
+    return Part(AUTHORITIES, CA_FOLDER, digest, lambda: _archive_authorities(certificates))
+
+
+def ca_variables(folder: str) -> dict[str, str]:
+    """The environment with which programs trust the authorities that `folder` was filled with."""
+    bundle = dict.fromkeys(_BUNDLE_VARIABLES, f"{folder}/{_CA_BUNDLE}")
+    return {**bundle, "NODE_EXTRA_CA_CERTS": f"{folder}/{_EXTRA_CA}"}
 
 
 def _archive_authorities(certificates: bytes) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        add_to_tar(tar, EXTRA_CA.rpartition("/")[2], certificates)
+        add_to_tar(tar, _EXTRA_CA, certificates)
     return buffer.getvalue()
 
 
@@ -113,7 +125,7 @@ def _archive_server() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         # Where the others are mounted: the engine can't make a folder in a read-only volume.
-        for name in (PACKAGES_FOLDER, _AUTHORITIES_FOLDER):
+        for name in (PACKAGES_FOLDER, _CA):
             folder = tarfile.TarInfo(name)
             folder.type, folder.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(folder)

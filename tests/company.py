@@ -25,6 +25,8 @@ class Company:
     port: int
     ca: Path
     """The certificate of its authority."""
+    stalled: threading.Event
+    """Set when somebody has asked for a page with "stall" in its name, and waits for it."""
 
     @property
     def url(self) -> str:
@@ -33,7 +35,17 @@ class Company:
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Says nothing of who asks."""
+    """Says nothing of who asks; some pages never come."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        """Serve a file, or let wait."""
+        if "stall" in self.path:
+            self.server.stalled.set()
+            self.server.ending.wait()
+        else:
+            super().do_GET()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -43,6 +55,10 @@ class Server(http.server.ThreadingHTTPServer):
     """One whose clients may hang up in the handshake."""
 
     daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], folder: Path) -> None:
+        self.stalled, self.ending = threading.Event(), threading.Event()
+        super().__init__(address, functools.partial(Quiet, directory=str(folder)))
 
     def handle_error(self, *_: object) -> None:
         """That a client doesn't trust us is what the tests are about."""
@@ -59,7 +75,7 @@ def company(client: docker.DockerClient, folder: Path) -> Iterator[Company]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(host).configure_cert(context)
     try:
-        server = Server((host, 0), functools.partial(Quiet, directory=str(folder)))
+        server = Server((host, 0), folder)
     except OSError as exc:
         raise CannotError(f"the engine's bridge {host} isn't at hand here: {exc}") from exc
     # In the thread that serves the connection: one that is slow stops nobody else.
@@ -69,8 +85,9 @@ def company(client: docker.DockerClient, folder: Path) -> Iterator[Company]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield Company(host, server.server_port, ca)
+        yield Company(host, server.server_port, ca, server.stalled)
     finally:
+        server.ending.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -164,5 +164,6 @@ def test_what_the_host_imports_and_lends_is_a_dependency() -> None:
     both = [*all_imports(HOST), *all_imports(MAGICS)]
     ours = {"docker_kernel", "docker_kernel_server", "docker_kernel_magics"}
     foreign = {target.split(".")[0] for _, target in both} - set(sys.stdlib_module_names) - ours
-    needed = {{"zmq": "pyzmq", "IPython": "ipython"}.get(name, name) for name in foreign} | {*LENT}
+    called = {"zmq": "pyzmq", "IPython": "ipython", "yaml": "pyyaml"}
+    needed = {called.get(name, name) for name in foreign} | {*LENT}
     assert {canonicalize_name(name) for name in needed} <= declared

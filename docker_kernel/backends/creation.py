@@ -28,16 +28,6 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The engine's, for an image that has none."""
 HOME = "/tmp/home"  # noqa: S108 - in the container, which is ours alone
 
-_BUNDLE_VARIABLES = (
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "PIP_CERT",
-    "GIT_SSL_CAINFO",
-)
-"""By which programs are told whom to trust, instead of what they know by themselves: OpenSSL with
-Python's ssl, requests, curl, pip, git."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -151,8 +141,7 @@ def _environment(plan: Plan, settings: Settings) -> dict[str, str]:
         environment["PYTHONPATH"] = _joined(folder, plan.environment.get("PYTHONPATH", ""))
         scripts = f"{folder}/bin"
     if settings.extra_ca:
-        environment.update(dict.fromkeys(_BUNDLE_VARIABLES, runtime.CA_BUNDLE))
-        environment["NODE_EXTRA_CA_CERTS"] = runtime.EXTRA_CA
+        environment.update(runtime.ca_variables(runtime.CA_FOLDER))
     # Last, so that nothing of the image's is hidden.
     environment["PATH"] = _joined(plan.environment.get("PATH") or DEFAULT_PATH, scripts)
     return environment

@@ -12,7 +12,21 @@ from pathlib import Path
 from docker_kernel_server import __version__
 
 from ..errors import DockerKernelError
-from . import config, doctor, exec_, install, list_, logs, prune, ps, pull, run, stop, uninstall
+from . import (
+    build,
+    config,
+    doctor,
+    exec_,
+    install,
+    list_,
+    logs,
+    prune,
+    ps,
+    pull,
+    run,
+    stop,
+    uninstall,
+)
 from .helping import HelpAll
 
 EXIT_CODES = {
@@ -27,7 +41,7 @@ EXIT_CODES = {
 }
 """What each means, but `exec` gives its command's own; the same table is in docs/commands.md."""
 
-VERBS = (install, uninstall, list_, run, ps, logs, exec_, stop, prune, pull, config, doctor)
+VERBS = (install, uninstall, list_, run, ps, logs, exec_, stop, prune, pull, build, config, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

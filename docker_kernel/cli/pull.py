@@ -44,7 +44,7 @@ def pull(options: argparse.Namespace) -> int:
     """Pull, and say what is here now. Returns the exit code."""
     from ..backends.images import image_name, inspect_image, pull_image
 
-    name = options.image or image_name(_settings())
+    name = options.image or image_name(settings_now())
     with connect() as engine:
         before = inspect_image(engine, name, Deadline(ENGINE_SECONDS))
         with _progress(name) as show:
@@ -60,9 +60,10 @@ def pull(options: argparse.Namespace) -> int:
     return 0
 
 
-def _settings() -> Settings:
+def settings_now(*arguments: str) -> Settings:
+    """The settings in force, with these options. Raises SettingError."""
     reader = SettingsReader()
-    return Settings.load(reader.read([]), reader.cli_config)
+    return Settings.load(reader.read(list(arguments)), reader.cli_config)
 
 
 @contextmanager
