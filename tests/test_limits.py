@@ -147,7 +147,9 @@ def test_processes_and_their_limit(tmp_path: Path, folder: str) -> None:
         "There could be no further process or thread.",
     )
     write(tmp_path, {f"{folder}pids.events": "max 7\n", f"{folder}pids.max": "512\n"})
-    assert watch.refusals() == 7
+    assert (watch.refusals(), watch.room()) == (7, None)
+    write(tmp_path, {f"{folder}pids.current": "500\n"})
+    assert watch.room() == 12
     assert watch.explain() == (
         "The container had as many processes and threads as it may have, 512 (for more, set "
         "DOCKER_KERNEL_PIDS=1024, or start the kernel with --pids=1024)."

@@ -129,6 +129,12 @@ class PidsWatch:
         """How often."""
         return _table(self._root, *_PIDS_FILES).get("max", 0)
 
+    def room(self) -> Optional[int]:
+        """How many more there may be; None where that isn't bounded."""
+        limit = _number(self._root, *_FILES["pids_limit"])
+        used = _number(self._root, *_FILES["pids"])
+        return None if limit is None or used is None else limit - used
+
     def explain(self) -> str:
         """Why, and what to type against it: a sentence."""
         limit = _number(self._root, *_FILES["pids_limit"])

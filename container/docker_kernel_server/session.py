@@ -244,6 +244,8 @@ class Session(Control):
         if self._shortages.killed_now():
             return f"{exc} {self._shortages.why_killed()}"
         found = self._shortages.of_processes()
+        if found in str(exc):  # it's said already, or there is nothing to say
+            found = ""
         return ". ".join([str(exc), *([found] if found else of_error(str(exc)))])
 
     async def _launch(self) -> None:

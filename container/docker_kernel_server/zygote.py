@@ -22,11 +22,15 @@ from typing import List, Set
 
 from . import packages, worker
 from .keeper import Bell, Keeper, refusal, tell
+from .limits import PidsWatch
 from .processes import adopt_orphans, children_by_parent
 
 FD_BYTES = array.array("i").itemsize
 FDS = 3
 """What comes with a request."""
+
+SESSION_PIDS = 5
+"""The keeper, the worker, and the worker's threads."""
 
 REQUEST_BYTES = 1
 """Descriptors can't come alone."""
@@ -95,6 +99,7 @@ class Zygote:
         self._choice = choice
         self._keepers: Set[int] = set()
         self._fds: List[int] = []
+        self._pids = PidsWatch()
         self._bell = Bell()
 
     def run(self) -> None:
@@ -130,6 +135,11 @@ class Zygote:
         return bool(data)
 
     def _fork(self, reins: socket.socket, wire: socket.socket, pipes: socket.socket) -> None:
+        room = self._pids.room()
+        if room is not None and room < SESSION_PIDS:
+            # Begun, it would fail half-way, and take from the others what they need meanwhile.
+            tell(reins, {"failed": self._pids.explain()})
+            return
         try:
             pid = os.fork()
         except OSError as exc:
