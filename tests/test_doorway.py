@@ -70,7 +70,7 @@ def test_a_crowd_of_strangers_keeps_nobody_out(guarded: tuple[Server, Endpoint])
             assert alive(before)
             with owner(endpoint) as late:
                 assert alive(late)
-            assert wait_until(lambda: process.num_fds() <= files_before + MAX_STRANGERS + 8, 20)
+            assert wait_until(lambda: process.num_fds() <= files_before + MAX_STRANGERS + 8, 5)
             sockets[0].settimeout(PATIENCE)
             with contextlib.suppress(ConnectionResetError):
                 assert sockets[0].recv(1) == b""

@@ -330,6 +330,16 @@ def test_another_version_is_refused_by_the_client() -> None:
         list(client.receive(encode(ServerHello("hello", 9, "9.0", NONCE))))
 
 
+def test_only_the_end_of_the_hello_ends_the_handshake() -> None:
+    """P3: a final of anything else is passed over."""
+    client = ClientSide(None, Resume("resume", "name"))
+    list(client.receive(encode(ServerHello("hello", 1, "x", NONCE))))
+    assert not list(client.receive(encode(Final("another", 0))))
+    assert client.to_send() == b""
+    assert not list(client.receive(encode(Final("hello", 0))))
+    assert client.to_send() == encode(Resume("resume", "name"))
+
+
 def test_the_servers_refusal_reaches_the_client() -> None:
     """P5, P6: with the server's own words."""
     for error in (VersionMismatch, AuthenticationFailed, RequestRefused):

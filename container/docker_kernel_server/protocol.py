@@ -329,7 +329,7 @@ class ClientSide:
             if self._resume is not None and event.id == self._resume.id:
                 self.resumed = event.result if isinstance(event.result, dict) else {}
                 self._become_ready()
-            elif self._secret is None or event.id == "auth":
+            elif event.id == ("hello" if self._secret is None else "auth"):
                 if self._resume is None:
                     self._become_ready()
                 elif self._secret is None:
