@@ -10,6 +10,7 @@ import textwrap
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from IPython.core.inputtransformer2 import TransformerManager
 
 from docker_kernel.errors import CodeRefused
 from docker_kernel.verification import (
@@ -388,6 +389,54 @@ PIECES = [*keyword.kwlist, *SIGNS.split(), *WORDS.split(), *ENDS]
 @given(st.lists(st.sampled_from(PIECES), max_size=25))
 def test_pieces_of_python_in_any_order(pieces: list[str]) -> None:
     check(" ".join(pieces))
+
+
+LINES = [
+    "x = 1",
+    "if x:",
+    "    !ls",
+    "    y = %time f(x)",
+    "def f():",
+    "    return [",
+    "]",
+    "!ls \\",
+    "  -l",
+    "%cd a",
+    "x = !ls",
+    "x = (",
+    ")",
+    "'''",
+    "x?",
+    "",
+    "  ",
+    ">>> y = 2",
+    "... z",
+    "\tz = 3",
+    "/f x",
+    "# !ls",
+    "f'{x}'  # a",
+    "a = 1; b = 2",
+    "match x:",
+    "  case 1: pass",
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(LINES), max_size=8))
+def test_what_is_checked_is_what_ipython_runs(lines: list[str]) -> None:
+    """V2: the same tree; but each part keeps its line."""
+    cell = "\n".join(lines)
+    manager = TransformerManager()
+    try:
+        expected = ast.parse(manager.transform_cell(cell))
+    except SyntaxError:
+        return
+    found = ast.parse(ipython.plain(cell))
+    assert ast.dump(found) == ast.dump(expected)
+    for node in ast.walk(found):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            text = cell.splitlines()[node.lineno - 1]
+            assert ast.unparse(node.targets[0]) in text
 
 
 DEEP = {
