@@ -67,34 +67,47 @@ class Trust:
             )
 
 
+def secure(stream: SocketStream, trust: Trust, host: str) -> TlsStream:
+    """TLS over a stream to a server of ours.
+
+    Raises ServerNotTrusted, NotAServer, ConnectionLost.
+    """
+    try:
+        made = TlsStream(stream, trust.context, host)
+    except ssl.SSLCertVerificationError as exc:
+        raise ServerNotTrusted(
+            f"the server at {stream.peer} can't be trusted",
+            exc.verify_message.lower(),
+            "set DOCKER_KERNEL_TLS to the SHA-256 fingerprint of its certificate, which the "
+            "server prints at its start, or to a file with the certificate of its authority",
+        ) from exc
+    except ssl.SSLError as exc:
+        raise NotAServer(
+            f"what listens at {stream.peer} does not speak TLS as this side does",
+            (exc.reason or str(exc)).lower().replace("_", " "),
+            "start it with --tls-cert and --tls-key, or unset DOCKER_KERNEL_TLS",
+        ) from exc
+    trust.check(made.certificate(), stream.peer)
+    return made
+
+
 class TlsStream(SocketStream):
     """A stream over TLS."""
 
-    def __init__(self, stream: SocketStream, trust: Trust, host: str) -> None:
-        """Hold the handshake. Raises ServerNotTrusted, NotAServer, ConnectionLost."""
+    def __init__(self, stream: SocketStream, context: ssl.SSLContext, host: str) -> None:
+        """Hold the handshake. Raises ssl.SSLError, ConnectionLost."""
         super().__init__(stream.socket, stream.peer)
         self._encrypted, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
-        name = host if trust.context.check_hostname else None
-        self._tls = trust.context.wrap_bio(self._encrypted, self._to_send, server_hostname=name)
+        name = host if context.check_hostname else None
+        self._tls = context.wrap_bio(self._encrypted, self._to_send, server_hostname=name)
         self._lock = threading.Lock()
         # What is encrypted has to leave in the same order.
         self._sending = threading.Lock()
-        try:
-            self._shake_hands()
-        except ssl.SSLCertVerificationError as exc:
-            raise ServerNotTrusted(
-                f"the server at {self.peer} can't be trusted",
-                exc.verify_message.lower(),
-                "set DOCKER_KERNEL_TLS to the SHA-256 fingerprint of its certificate, which the "
-                "server prints at its start, or to a file with the certificate of its authority",
-            ) from exc
-        except ssl.SSLError as exc:
-            raise NotAServer(
-                f"what listens at {self.peer} does not speak TLS as this side does",
-                (exc.reason or str(exc)).lower().replace("_", " "),
-                "start it with --tls-cert and --tls-key, or unset DOCKER_KERNEL_TLS",
-            ) from exc
-        trust.check(self._tls.getpeercert(binary_form=True) or b"", self.peer)
+        self._shake_hands()
+
+    def certificate(self) -> bytes:
+        """The other end's, b"" where it has shown none."""
+        return self._tls.getpeercert(binary_form=True) or b""
 
     def send(self, data: bytes) -> None:
         """Send all of it. Raises ConnectionLost."""

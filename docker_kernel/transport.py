@@ -234,9 +234,9 @@ def _attempt(endpoint: Endpoint, where: str, seconds: float, resume: Resume | No
         raise _NotYet(_not_there(where, _words(exc))) from exc
     try:
         if endpoint.tls:
-            from .tls import TlsStream, Trust  # few need it
+            from .tls import Trust, secure  # few need it
 
-            stream = TlsStream(stream, Trust(endpoint.tls), endpoint.host)
+            stream = secure(stream, Trust(endpoint.tls), endpoint.host)
         until = time.monotonic() + max(0.05, seconds)
         link = _shake_hands(stream, ClientSide(endpoint.secret, resume), until)
     except BaseException:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-import docker_kernel.backends.docker
+import docker_kernel.backends.address
 from docker_kernel.backends.docker import Engine
-from docker_kernel.backends.hints import Facts, classify, is_remote
+from docker_kernel.backends.hints import Facts, classify
 from docker_kernel.deadline import Deadline
 from docker_kernel.errors import (
     EngineDenied,
@@ -74,23 +74,6 @@ def test_each_case_has_its_own_hint(facts: Facts, kind: type[EngineError], words
     assert facts.detail in str(error)
 
 
-@pytest.mark.parametrize(
-    ("url", "remote"),
-    [
-        ("unix:///var/run/docker.sock", False),
-        ("npipe:////./pipe/docker_engine", False),
-        ("tcp://localhost:2375", False),
-        ("tcp://127.0.0.1:2375", False),
-        ("https://[::1]:2376", False),
-        ("tcp://10.0.0.7:2375", True),
-        ("ssh://me@there", True),
-        ("ssh://localhost", True),
-    ],
-)
-def test_which_engines_are_on_another_machine(url: str, remote: bool) -> None:
-    assert is_remote(url) is remote
-
-
 # -- as it really comes
 
 
@@ -121,13 +104,6 @@ def test_a_socket_that_nobody_listens_on(place: Path) -> None:
 def test_a_port_that_nobody_listens_on(free_port: int) -> None:
     with pytest.raises(EngineNotRunning, match="refused"):
         connect(f"tcp://127.0.0.1:{free_port}")
-
-
-@pytest.mark.parametrize("url", ["tcp://nowhere.invalid:2375", "ssh://nowhere.invalid"])
-def test_an_engine_on_another_machine_is_not_even_asked(url: str) -> None:
-    with pytest.raises(EngineError, match="on another machine") as caught:
-        connect(url)
-    assert "unset DOCKER_HOST" in caught.value.remedy
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root is denied nothing")
@@ -218,14 +194,8 @@ def test_an_address_that_is_none(url: str) -> None:
 def test_a_bare_docker_host_is_never_shown_to_the_sdk(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DOCKER_CONFIG", str(place))
-    monkeypatch.setattr(docker_kernel.backends.docker, "_default_url", lambda: f"unix://{place}/d")
+    address = docker_kernel.backends.address
+    monkeypatch.setattr(address, "default_url", lambda: f"unix://{place}/d")
     with pytest.raises(EngineError) as caught:
-        Engine({"DOCKER_HOST": "localhost"}, Deadline(20))
+        Engine({"DOCKER_HOST": "localhost", "DOCKER_CONFIG": str(place)}, Deadline(20))
     assert str(place) in caught.value.what
-
-
-def test_a_context_that_is_not_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_CONFIG", str(place))
-    with pytest.raises(EngineError, match="no Docker context 'far'"):
-        Engine({"DOCKER_CONTEXT": "far"}, Deadline(20))

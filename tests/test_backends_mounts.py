@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from docker_kernel.backends.address import Address
 from docker_kernel.backends.mounts import further_mounts, why_not_mounted
 from docker_kernel.config import Settings
 from docker_kernel.errors import SettingError
+
+HERE, ELSEWHERE = Address("unix:///var/run/docker.sock"), Address("ssh://ada@far")
 
 
 def settings(*mounts: str, **more: str) -> Settings:
@@ -26,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_mounts_as_the_engine_takes_them(home: Path) -> None:
-    found = further_mounts(settings("~/data:/data:ro", f"{home}/data:/workspace/more/"), [])
+    found = further_mounts(settings("~/data:/data:ro", f"{home}/data:/workspace/more/"), [], HERE)
     source = str(home / "data")
     assert found == [
         {"Type": "bind", "Source": source, "Target": "/data", "ReadOnly": True},
@@ -40,10 +43,16 @@ def test_what_gives_the_machine_away_needs_its_own_word(home: Path, how: str, mo
     (home / "link").symlink_to(home.parent)
     text = how.format(home=home)
     with pytest.raises(SettingError, match="--allow-dangerous-mount") as caught:
-        further_mounts(settings(f"{text}:/there{mode}"), [])
+        further_mounts(settings(f"{text}:/there{mode}"), [], HERE)
     assert "is not mounted" in caught.value.what
     allowed = settings(f"{text}:/there{mode}", allow_dangerous_mount="true")
-    assert further_mounts(allowed, [])[0]["Source"] == str(Path(text).resolve())
+    assert further_mounts(allowed, [], HERE)[0]["Source"] == str(Path(text).resolve())
+
+
+def test_an_engine_on_another_machine_sees_nothing_of_this_one(home: Path) -> None:
+    with pytest.raises(SettingError, match="on another machine"):
+        further_mounts(settings(f"{home}/data:/data"), [], ELSEWHERE)
+    assert further_mounts(settings(), [], ELSEWHERE) == []
 
 
 def test_the_workspace_goes_by_the_same_rules(home: Path, tmp_path: Path) -> None:
@@ -57,9 +66,9 @@ def test_the_workspace_goes_by_the_same_rules(home: Path, tmp_path: Path) -> Non
 def test_what_this_python_imports_can_be_read_and_not_written() -> None:
     package = Path(__file__).parent.parent / "docker_kernel"
     with pytest.raises(SettingError, match="the Python that runs this kernel"):
-        further_mounts(settings(f"{package}:/code"), [])
-    assert len(further_mounts(settings(f"{package}:/code:ro"), [])) == 1
-    project = further_mounts(settings(f"{package.parent}:/code"), [])
+        further_mounts(settings(f"{package}:/code"), [], HERE)
+    assert len(further_mounts(settings(f"{package}:/code:ro"), [], HERE)) == 1
+    project = further_mounts(settings(f"{package.parent}:/code"), [], HERE)
     assert {"/code", "/code/docker_kernel"} <= {mount["Target"] for mount in project}
     assert [m["ReadOnly"] for m in project if m["Target"] == "/code/docker_kernel"] == [True]
 
@@ -76,4 +85,4 @@ def test_what_this_python_imports_can_be_read_and_not_written() -> None:
 )
 def test_what_cannot_be_mounted(home: Path, text: str, words: str) -> None:
     with pytest.raises(SettingError, match=words):
-        further_mounts(settings(text.format(home=home)), [])
+        further_mounts(settings(text.format(home=home)), [], HERE)

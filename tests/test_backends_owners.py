@@ -64,6 +64,22 @@ def test_others_cannot_be_called_dead() -> None:
     assert "somebody" in replace(me, user="somebody").hidden()
 
 
+def test_machines_of_the_same_name_are_told_apart_elsewhere_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E8: two Macs with one engine; on Linux it is the boot that tells."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    found = []
+    for name in ("one", "two", "one"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+        found.append(owners._space("macbook"))
+    assert found[0] == found[2] != found[1]
+    blocked = tmp_path / "file"
+    blocked.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    assert owners._space("macbook") != owners._space("macbook")
+
+
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="needs root on Linux")
 def test_another_namespace_of_the_same_machine_is_told_apart() -> None:
     """E8: a container of the same host's name counts its processes anew."""

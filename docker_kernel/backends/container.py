@@ -18,9 +18,10 @@ from ..deadline import Deadline
 from ..errors import (
     DockerKernelError,
     EngineRefused,
+    StartTimeout,
 )
 from . import Endpoint, Progress, workspace
-from .creation import NO_NETWORK, RELAY, SERVER_PORT, Plan, creation, own_workplace, published
+from .creation import RELAY, SERVER_PORT, Plan, creation, own_workplace, published
 from .docker import Engine
 from .gpus import NO_GPUS_HERE, device_requests
 from .hardening import about, check_quota, fence
@@ -90,12 +91,13 @@ class DockerBackend(Stoppable):
                 state = api.inspect_container(running.name)["State"]
             # One that dies is called running for a moment more; its output has ended by then.
             dying = running.tail is not None and running.tail.wait_ended(DYING_SECONDS)
-            if state["Running"] and not dying:
+            if state["Running"] and not (dying and self._dies(engine, running)):
                 return ""
         except EngineRefused:
             pass  # it has removed itself
         except DockerKernelError as exc:
-            return f"the Docker engine is away: {exc.what}"
+            # The network to another machine comes back, and the container is there still.
+            return "" if engine.remote else f"the Docker engine is away: {exc.what}"
         return self._why_ended(engine, running)
 
     def trouble(self) -> str:
@@ -162,13 +164,15 @@ class DockerBackend(Stoppable):
 
     def _make_plan(self, engine: Engine, deadline: Deadline, progress: Progress) -> Plan:
         self._check_stopping()
-        choice = workspace.choose(self._settings, engine.sockets)
+        choice = workspace.choose(self._settings, engine.sockets, engine.address)
         if choice.notice:
             self.notices.append(choice.notice)
+        if unsafe := engine.address.unsafe:
+            self.notices.append(f"The connection to the Docker engine at {engine.url} {unsafe}.")
         if self._settings.disk_size:
             check_quota(about(engine, deadline), self._settings)
         gpus = self._gpus(engine, deadline)
-        mounts = further_mounts(self._settings, engine.sockets)
+        mounts = further_mounts(self._settings, engine.sockets, engine.address)
         image = image_name(self._settings)
         found = ensure_image(engine, image, self._settings.pull, deadline, progress)
         image_id = str(found["Id"])
@@ -182,7 +186,16 @@ class DockerBackend(Stoppable):
         self._folder = choice.folder
         environment = image_environment(found)
         return Plan(
-            image, image_id, environment, python, lent, mounts, gpus, choice.folder, choice.user
+            image,
+            image_id,
+            environment,
+            python,
+            lent,
+            mounts,
+            gpus,
+            choice.folder,
+            choice.user,
+            engine.remote,
         )
 
     def _gpus(self, engine: Engine, deadline: Deadline) -> list[dict[str, Any]]:
@@ -221,7 +234,7 @@ class DockerBackend(Stoppable):
             raise
         if not found["State"]["Running"]:
             return None
-        running.endpoint = _endpoint(running.name, running.secret, found)
+        running.endpoint = _endpoint(engine, running.name, running.secret, found)
         self._check_stopping()
         return running.endpoint
 
@@ -237,7 +250,6 @@ class DockerBackend(Stoppable):
                 found = api.inspect_container(name)
                 if not found["State"]["Running"]:
                     return None
-                logs = api.logs(name, stream=True, follow=True, tail=20)
         except EngineRefused as exc:
             if exc.status == 404:
                 return None
@@ -246,11 +258,24 @@ class DockerBackend(Stoppable):
             if mount["Destination"] == WORKPLACE:
                 self._folder = Path(mount["Source"])
         mark_taken(name)
-        endpoint = _endpoint(name, Secret(secret.encode()), found)
+        endpoint = _endpoint(engine, name, Secret(secret.encode()), found)
         self._running = _Running(
-            name, Secret(secret.encode()), LogTail(_quietly(logs)), logs.close, endpoint
+            name, Secret(secret.encode()), *_follow(engine, name, deadline), endpoint=endpoint
         )
         return endpoint
+
+    def _dies(self, engine: Engine, running: _Running) -> bool:
+        """Whether a container ends whose output has ended; else it was the way to its output that
+        was lost, and is taken anew."""
+        try:
+            with engine.calling("waiting for its end", Deadline(EXIT_SECONDS)) as api:
+                api.wait(running.name, timeout=DYING_SECONDS)
+        except StartTimeout:
+            if running.close is not None:
+                running.close()
+            running.tail, running.close = _follow(engine, running.name, Deadline(EXIT_SECONDS))
+            return False
+        return True
 
     # -- the end
 
@@ -302,11 +327,18 @@ class DockerBackend(Stoppable):
 # -- parts
 
 
-def _endpoint(name: str, secret: bytes, found: Mapping[str, Any]) -> Endpoint:
+def _follow(engine: Engine, name: str, deadline: Deadline) -> tuple[LogTail, Callable[[], None]]:
+    """What a running container prints from now on, with its last lines; and what lets go of it."""
+    with engine.calling("reading the log", deadline) as api:
+        logs = api.logs(name, stream=True, follow=True, tail=20)
+    return LogTail(_quietly(logs)), logs.close
+
+
+def _endpoint(engine: Engine, name: str, secret: bytes, found: Mapping[str, Any]) -> Endpoint:
     """How to reach the server in a container that the engine describes so. Raises StartError."""
-    if found["HostConfig"]["NetworkMode"] == NO_NETWORK:
+    if not found["HostConfig"]["PortBindings"]:
         python, *_ = found["Config"]["Entrypoint"]
-        dial = dialer(os.environ, name, python, RELAY, SERVER_PORT)
+        dial = dialer(os.environ, engine.version, name, python, RELAY, SERVER_PORT)
         return Endpoint(name, SERVER_PORT, secret, dial=dial, container=name)
     port = published(found["NetworkSettings"]["Ports"])
     return Endpoint("127.0.0.1", port, secret, container=name)

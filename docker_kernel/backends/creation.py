@@ -43,6 +43,12 @@ class Plan:
     gpus: list[dict[str, Any]]
     folder: Path | None
     user: User
+    remote: bool = False
+    """Whether the engine is on another machine, so that a port there is of no use here."""
+
+    def has_port(self, settings: Settings) -> bool:
+        """Whether the server's port is published; else the engine's own API leads to it."""
+        return not self.remote and settings.network != NO_NETWORK
 
 
 def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, Any]:
@@ -54,21 +60,19 @@ def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, A
         marks[f"{PREFIX}workspace"] = str(plan.folder)
     return {
         "name": name,
-        "command": _server_arguments(plan.python, settings),
+        "command": _server_arguments(plan, settings),
         "entrypoint": [plan.python.executable],
         "user": str(plan.user),
         "working_dir": WORKPLACE,
         "environment": {**_environment(plan, settings), **settings.env},
         "labels": marks,
-        "ports": [] if settings.network == NO_NETWORK else [SERVER_PORT],
+        "ports": [SERVER_PORT] if plan.has_port(settings) else [],
         "stdin_open": True,
         "host_config": {
             **api.create_host_config(
                 network_mode=settings.network,
                 # Loopback alone; the engine picks a free port.
-                port_bindings={}
-                if settings.network == NO_NETWORK
-                else {SERVER_PORT: ("127.0.0.1",)},
+                port_bindings={SERVER_PORT: ("127.0.0.1",)} if plan.has_port(settings) else {},
                 mounts=mounts,
                 device_requests=plan.gpus or None,
                 auto_remove=True,
@@ -87,18 +91,17 @@ def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, A
     }
 
 
-def _server_arguments(python: ImagePython, settings: Settings) -> list[str]:
+def _server_arguments(plan: Plan, settings: Settings) -> list[str]:
     """The server's command line after the name of the Python; -I -S: nothing of the image's."""
-    inside = settings.network == NO_NETWORK
     return [
         *("-I", "-S", f"{runtime.TARGET}/{runtime.ENTRY}"),
         *("--workplace", WORKPLACE),
         # All addresses of the container's own, or loopback, which it has without a network, too.
-        *("--host", "127.0.0.1" if inside else "0.0.0.0"),  # noqa: S104
+        *("--host", "0.0.0.0" if plan.has_port(settings) else "127.0.0.1"),  # noqa: S104
         *("--port", str(SERVER_PORT)),
         "--secret-from-stdin",
         *("--lease", f"{settings.lease:g}"),
-        *("--python", python.executable),
+        *("--python", plan.python.executable),
         *("--lent", f"{runtime.TARGET}/{runtime.PACKAGES_FOLDER}"),
     ]
 

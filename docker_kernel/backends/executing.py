@@ -14,7 +14,8 @@ from typing import Any
 
 from ..deadline import Deadline
 from ..errors import DockerKernelError, EngineError
-from .docker import FRAME, Engine
+from .docker import Engine
+from .streams import FRAME
 
 PIECE_BYTES = 65536
 ENGINE_SECONDS = 30.0

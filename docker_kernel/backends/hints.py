@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import errno
 import getpass
+import http.client
 import os
 import shutil
 import socket
+import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+
+import urllib3.exceptions
 
 from ..errors import EngineDenied, EngineError, EngineNotFound, EngineNotRunning
+from . import hints_far
+from .ssh import SshFailed
 
-Trouble = Literal["missing", "refused", "denied", "other"]
+Trouble = Literal["missing", "refused", "denied", "silent", "tls", "ssh", "other"]
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})  # noqa: S104
 _WITHOUT = "to run code on this machine itself, unprotected: DOCKER_KERNEL_MODE=local"
 
 CONTEXT = "the Docker context"
@@ -46,6 +50,8 @@ class Facts:
     """Whether there is a program `docker`."""
     desktop: bool = False
     """Whether Docker Desktop is installed, as far as can be seen."""
+    remote: bool = False
+    """Whether the engine is on another machine."""
     listed_in_group: bool = False
     """Whether the user is a member of the group docker, though perhaps not yet in this login."""
 
@@ -62,6 +68,12 @@ class Facts:
 
 def classify(facts: Facts) -> EngineError:
     """The error for these facts, with a remedy that fits the platform."""
+    if facts.trouble == "ssh":
+        return hints_far.ssh(facts.url, facts.named, facts.detail, another(facts.named))
+    if facts.trouble == "tls":
+        return hints_far.tls(facts.url, facts.named, facts.detail)
+    if facts.remote:
+        return hints_far.tcp(facts.url, facts.named, facts.detail, another(facts.named))
     if facts.trouble == "denied":
         return EngineDenied(
             f"the Docker engine at {facts.url} denies access", facts.detail, _entry(facts)
@@ -71,7 +83,7 @@ def classify(facts: Facts) -> EngineError:
         return kind(
             f"no Docker engine answers at {facts.url}",
             f"{facts.named} names it; {facts.detail}",
-            f"start that engine, or {_another(facts.named)}; {_WITHOUT}",
+            f"start that engine, or {another(facts.named)}; {_WITHOUT}",
         )
     if facts.trouble == "missing" and not facts.cli and not facts.has_desktop:
         return EngineNotFound(
@@ -86,13 +98,13 @@ def classify(facts: Facts) -> EngineError:
     )
 
 
-def remote(url: str, named: str) -> EngineError:
-    """The error for an engine whose ports and folders aren't this machine's."""
+def no_context(name: str, known: list[str]) -> EngineError:
+    """The error for a Docker context that isn't there; `known` are those that are."""
+    there = f"; there are: {', '.join(known)}" if known else "; there are none but the default"
     return EngineError(
-        f"the Docker engine at {url} is on another machine",
-        f"{named} names it; its published ports and its folders are not at hand here",
-        f"{_another(named)}; or run a server over there (python -m docker_kernel_server), bring "
-        "its port here (ssh -L 8000:localhost:8000 THERE), and set DOCKER_KERNEL_PORT=8000",
+        f"there is no Docker context {name!r}",
+        f"DOCKER_CONTEXT or the last `docker context use` names it{there}",
+        "choose another: docker context ls, docker context use NAME",
     )
 
 
@@ -101,21 +113,23 @@ def unreadable(url: str, named: str, why: str) -> EngineError:
     return EngineError(
         f"{url} can't be a Docker engine's address",
         f"{named} names it; {why}",
-        f"write unix:///PATH or tcp://HOST:PORT, or {_another(named)}",
+        f"write unix:///PATH or tcp://HOST:PORT, or {another(named)}",
     )
 
 
 def no_engine(url: str, named: str, why: str) -> EngineError:
     """The error for an address where something else answers."""
+    if "http request to an https server" in why.lower():
+        return hints_far.wants_tls(url, named, why)
     what = f"what answers at {url} is no Docker engine"
     if not named:
         return EngineNotFound(
             what, why, "end it, and start the engine: sudo systemctl start docker"
         )
-    return EngineNotFound(what, f"{named} names it; {why}", f"correct it, or {_another(named)}")
+    return EngineNotFound(what, f"{named} names it; {why}", f"correct it, or {another(named)}")
 
 
-def _another(named: str) -> str:
+def another(named: str) -> str:
     """How to choose another engine than the one that is named so."""
     if named.startswith(CONTEXT):
         return "choose another: docker context ls, docker context use NAME"
@@ -165,13 +179,14 @@ def _entry(facts: Facts) -> str:
     )
 
 
-def gather(url: str, named: str, error: BaseException) -> Facts:
+def gather(url: str, named: str, remote: bool, error: BaseException) -> Facts:
     """The facts about this machine, after `error` came of an attempt to reach the engine at
     `url`."""
     trouble, detail = _trouble(error)
     return Facts(
         url=url,
         named=named,
+        remote=remote,
         trouble=trouble,
         detail=detail,
         platform=sys.platform,
@@ -182,39 +197,41 @@ def gather(url: str, named: str, error: BaseException) -> Facts:
     )
 
 
-def is_remote(url: str) -> bool:
-    """Whether the engine is on another machine, so that neither its ports nor its folders are
-    ours."""
-    return not _is_local(url)
-
-
-def _is_local(url: str) -> bool:
-    parts = urlsplit(url)
-    if parts.scheme in ("", "unix", "http+unix", "npipe", "fd"):
-        return True
-    return parts.scheme != "ssh" and parts.hostname in _LOOPBACK
-
-
 def _trouble(error: BaseException) -> tuple[Trouble, str]:
-    """What the operating system said, somewhere inside what the libraries made of it."""
+    """What was said, somewhere inside what the libraries made of it."""
     for cause in _causes(error):
-        if isinstance(cause, socket.gaierror):
-            return "missing", f"the name is unknown: {cause.strerror}"
-        if not isinstance(cause, OSError) or cause.errno is None:
-            continue
-        detail = cause.strerror or str(cause)
-        if cause.errno in (errno.ENOENT, errno.ENOTSOCK, errno.ENOTDIR):
-            return "missing", detail
-        if cause.errno in (errno.EACCES, errno.EPERM):
-            return "denied", detail
-        if cause.errno in (
-            errno.ECONNREFUSED,
-            errno.ECONNRESET,
-            errno.EHOSTUNREACH,
-            errno.ETIMEDOUT,
-        ):
-            return "refused", detail
+        if found := _on_the_way(cause) or _at_the_socket(cause):
+            return found
     return "other", str(error)
+
+
+def _on_the_way(cause: BaseException) -> tuple[Trouble, str] | None:
+    """What a way over the network has to say."""
+    if isinstance(cause, SshFailed):
+        return "ssh", str(cause)
+    if isinstance(cause, ssl.SSLError):
+        words = getattr(cause, "verify_message", "") or cause.reason or str(cause)
+        return "tls", words.lower().replace("_", " ")
+    if isinstance(cause, http.client.RemoteDisconnected):
+        return "other", "it hung up without an answer"
+    if isinstance(cause, socket.gaierror):
+        return "missing", f"the name is unknown: {cause.strerror}"
+    if type(cause) is urllib3.exceptions.ConnectTimeoutError:
+        return "silent", "nothing answers there, not even that nobody listens"
+    return None
+
+
+def _at_the_socket(cause: BaseException) -> tuple[Trouble, str] | None:
+    """What the operating system said."""
+    if not isinstance(cause, OSError) or cause.errno is None:
+        return None
+    detail = cause.strerror or str(cause)
+    if cause.errno in (errno.ENOENT, errno.ENOTSOCK, errno.ENOTDIR):
+        return "missing", detail
+    if cause.errno in (errno.EACCES, errno.EPERM):
+        return "denied", detail
+    away = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ETIMEDOUT)
+    return ("refused", detail) if cause.errno in away else None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -81,7 +81,7 @@ def inspect_image(engine: Engine, name: str, deadline: Deadline) -> Mapping[str,
     except EngineRefused as exc:
         if exc.status == 404:
             return None
-        if exc.status == 400:
+        if exc.status == 400 or "invalid reference format" in exc.why:  # Podman says 500
             raise ImageNotFound(
                 f"{name!r} is not an image's name",
                 exc.why,

@@ -101,7 +101,6 @@ class JoinedBackend:
 
     def _start(self, engine: Engine, deadline: Deadline, progress: Progress) -> Endpoint:
         found = _inspect(engine, self._name, deadline)
-        address = _address(found)
 
         def run(program: str, arguments: list[str]) -> tuple[int, str]:
             return _run(engine, self._name, [program, *arguments], deadline)
@@ -113,13 +112,13 @@ class JoinedBackend:
         command = [
             *(python.executable, "-I", "-S", f"{folder}/{runtime.ENTRY}"),
             *("--workplace", found["Config"]["WorkingDir"] or "/"),
-            *("--host", address, "--port", "0"),
+            *("--host", LOOPBACK, "--port", "0"),
             *("--secret-from-stdin", "--end-with-stdin"),
             *("--lease", f"{self._settings.lease:g}"),
             *("--python", python.executable),
             *("--lent", f"{folder}/{runtime.PACKAGES_FOLDER}"),
         ]
-        attachment = self._attachment = _attach(engine, self._name, command, deadline)
+        attachment = self._attachment = Attachment(engine.execute(self._name, command, deadline))
         tail = self._tail = LogTail(attachment.chunks())
         attachment.send_line(secret, last=False)
         with deadline.step("waiting for the server"):
@@ -127,11 +126,11 @@ class JoinedBackend:
         if listening is None:
             raise ended_early(self._name, tail.last())
         port = listening[1]
-        if address == LOOPBACK and not _shares_our_network(found):
-            relay = f"{folder}/docker_kernel_server/relay.py"
-            dial = dialer(os.environ, self._name, python.executable, relay, port)
-            return Endpoint(self._name, port, secret, dial=dial, container=self._name)
-        return Endpoint(address, port, secret, container=self._name)
+        # Its network is its own business, and often out of our reach: on a Mac, or on another
+        # machine.
+        relay = f"{folder}/docker_kernel_server/relay.py"
+        dial = dialer(os.environ, engine.version, self._name, python.executable, relay, port)
+        return Endpoint(self._name, port, secret, dial=dial, container=self._name)
 
     def _bring(
         self,
@@ -195,36 +194,13 @@ def _inspect(engine: Engine, name: str, deadline: Deadline) -> dict[str, Any]:
     return found
 
 
-def _address(found: dict[str, Any]) -> str:
-    """Where the server listens in the container: loopback, where it has no other address."""
-    for network in found["NetworkSettings"]["Networks"].values():
-        if network.get("IPAddress"):
-            return str(network["IPAddress"])
-    return LOOPBACK
-
-
-def _shares_our_network(found: dict[str, Any]) -> bool:
-    """Whether the container's loopback is this machine's own."""
-    return bool(found["HostConfig"]["NetworkMode"] == "host")
-
-
 def _run(engine: Engine, name: str, command: list[str], deadline: Deadline) -> tuple[int, str]:
     """Run a program in the container: its exit status, and what it printed."""
-    with engine.calling("running a program in the container", deadline) as api:
-        job = api.exec_create(name, command)["Id"]
-        output: bytes = api.exec_start(job)
-        status = api.exec_inspect(job)["ExitCode"]
+    status, output = engine.run(name, command, deadline)
     words = output.decode("utf-8", "replace").strip()
     if status in (126, 127):  # the engine's word that there is no such program
         raise EngineRefused("the program could not be run", words)
-    return int(status or 0), words
-
-
-def _attach(engine: Engine, name: str, command: list[str], deadline: Deadline) -> Attachment:
-    """Start a program in the container, with its streams in our hands."""
-    with engine.calling("starting the server", deadline) as api:
-        job = api.exec_create(name, command, stdin=True)["Id"]
-        return Attachment(api.exec_start(job, socket=True))
+    return status, words
 
 
 def _luggage(folder: str, parts: list[runtime.Part], uid: int, gid: int) -> bytes:

@@ -9,6 +9,7 @@ from .. import runtime
 from ..checks import parse_mount
 from ..config import Settings
 from ..errors import SettingError
+from .address import Address
 from .dangers import danger, homes_near, sockets_near
 from .guarded import guards, own_places, why_not_guarded
 
@@ -34,8 +35,16 @@ def why_not_mounted(
     return "" if read_only else why_not_guarded(path, own_places())
 
 
-def further_mounts(settings: Settings, sockets: list[Path]) -> list[dict[str, Any]]:
+def further_mounts(
+    settings: Settings, sockets: list[Path], engine: Address
+) -> list[dict[str, Any]]:
     """What the setting `mounts` names, as the engine takes it. Raises SettingError."""
+    if settings.mounts and engine.remote:
+        raise SettingError(
+            f"{settings.mounts[0]} can't be mounted",
+            f"the Docker engine at {engine.url} is on another machine, and sees no file of this",
+            "unset mounts (DOCKER_KERNEL_MOUNTS); copy what you need with %docker put",
+        )
     found = []
     for text in settings.mounts:
         name, target, read_only = parse_mount("mounts", text)

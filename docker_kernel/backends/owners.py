@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import sys
 from collections.abc import Mapping
@@ -71,12 +72,21 @@ class Owner:
 
 def _space(host: str) -> str:
     if sys.platform != "linux":
-        return host
+        return f"{host}/{_machine()}"
     boot = Path("/proc/sys/kernel/random/boot_id")
     try:
         return f"{boot.read_text().strip()}/{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return host
+
+
+def _machine() -> str:
+    """What tells this machine from another one of the same name, with the same engine."""
+    path = cache_folder() / "machine.json"
+    if not read_json(path):
+        write_json(path, {"id": secrets.token_hex(8)})
+    # Where nothing can be kept, none is the same, and nobody is called dead.
+    return str(read_json(path).get("id") or secrets.token_hex(8))
 
 
 def _start(pid: int) -> str:

@@ -8,10 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Settings
+from .address import Address
 from .mounts import ALL_THE_SAME, WORKPLACE, why_not_mounted
 
 FALLBACK_ID = 1000
 """The container's uid and gid where the caller is root and so is the folder's owner."""
+
+
+_FAR = (
+    "The Docker engine at {} is on another machine: no folder of this one is mounted, and "
+    f"{WORKPLACE} is the container's own and ends with it. Copy what you need with %docker put and "
+    "%docker get, or with docker_kernel.files. DOCKER_KERNEL_MOUNT_WORKSPACE=false says that you "
+    "know, and ends this notice"
+)
 
 
 @dataclass(frozen=True)
@@ -40,8 +49,17 @@ class Choice:
     notice: str = ""
 
 
-def choose(settings: Settings, sockets: list[Path]) -> Choice:
-    """Apply the rules. `sockets` are those of engines. Raises SettingError."""
+def choose(settings: Settings, sockets: list[Path], engine: Address) -> Choice:
+    """Apply the rules for a container of `engine`. `sockets` are those of engines here.
+
+    Raises SettingError.
+    """
+    if engine.remote:
+        # Nothing of this machine means anything over there: neither its folders nor its users.
+        notice = _FAR.format(engine.url) if settings.mount_workspace else ""
+        return Choice(
+            None, choose_user(settings.user or f"{FALLBACK_ID}:{FALLBACK_ID}", None), notice
+        )
     if not settings.mount_workspace:
         return Choice(None, choose_user(settings.user, None))
     folder = settings.workspace_folder()

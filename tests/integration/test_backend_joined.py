@@ -10,10 +10,13 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from conftest import or_give_up
 from docker_kernel.config import Settings
 from docker_kernel.errors import ImageHasNoPython, ServerNotThere
 from docker_kernel.sandbox import Sandbox
 from docker_kernel_server import messages as wire
+from engine import Engine
+from far import Certificates, Front, outer_address
 from kernels import PATIENCE, Kernel, OrdinaryKernel
 from system import wait_until
 
@@ -49,6 +52,31 @@ def test_a_kernel_joins_a_running_container(theirs: Container, tmp_path: Path) -
         assert wait_until(lambda: servers(theirs) == [], 10)
         theirs.reload()
         assert theirs.status == "running"
+
+
+def test_a_running_container_of_an_engine_elsewhere(
+    theirs: Container,
+    engine: Engine,
+    docker_client: docker.DockerClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """E3: over TLS, and its network is out of reach."""
+    with or_give_up():
+        host = outer_address(docker_client)
+    certificates = Certificates(tmp_path, host)
+    with Front(host, engine.host.removeprefix("unix://"), certificates.context()) as front:
+        monkeypatch.setenv("DOCKER_HOST", front.url)
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(certificates.folder))
+        sandbox = Sandbox(Settings(container=str(theirs.name)))
+        try:
+            client = sandbox.client()
+            request = wire.Run(client.new_id(), "test -d /srv")
+            assert client.request(request).result(PATIENCE).status == 0
+        finally:
+            sandbox.stop()
+        assert wait_until(lambda: servers(theirs) == [], 10)
 
 
 def test_magics_join_a_running_container(theirs: Container, image: str, tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""Streams to a program in a container, by the engine's own API.
+
+The Docker SDK could open them, and gives another kind of thing for each way to the engine. Over TLS
+that is a socket which can't be read by one thread while another one writes.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+from contextlib import suppress
+
+from ..errors import ConnectionLost, EngineRefused
+from ..transport import SEND_BYTES, SocketStream, TcpStream
+from .address import Address
+from .ssh import SshSocket
+
+STDOUT, STDERR = 1, 2
+
+FRAME = struct.Struct(">BxxxL")
+"""What stands before each piece of a program's output: which stream, and how many bytes."""
+
+_MAX_HEAD_BYTES = 64 * 1024
+_HEAD_END = b"\r\n\r\n"
+
+
+def connect(address: Address, seconds: float) -> SocketStream:
+    """A stream to the engine itself. Raises OSError, ConnectionLost."""
+    if address.parts.scheme == "ssh":
+        return SocketStream(SshSocket(address.url, seconds), address.url)
+    if path := address.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        stream = SocketStream(sock, address.url)
+        try:
+            stream.set_timeout(seconds)
+            sock.connect(path)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+    where = (address.parts.hostname or "", address.parts.port or 0)
+    plain = TcpStream(socket.create_connection(where, seconds), address.url)
+    if address.tls is None:
+        return plain
+    from ..tls import TlsStream  # few need it
+
+    try:
+        return TlsStream(plain, address.tls.context(), where[0])
+    except BaseException:
+        plain.close()
+        raise
+
+
+def upgrade(stream: SocketStream, what: str, path: str, body: object = None) -> bytes:
+    """Ask the engine for a stream instead of an answer: what came of that already.
+
+    `what` names the step. Raises EngineRefused, ConnectionLost.
+    """
+    content = b"" if body is None else json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1",
+        "Host: docker",
+        "Connection: Upgrade",
+        "Upgrade: tcp",
+        "Content-Type: application/json",
+        f"Content-Length: {len(content)}",
+    )
+    stream.send("\r\n".join(head).encode() + _HEAD_END + content)
+    found = b""
+    while _HEAD_END not in found:
+        found += _more(stream, found)
+    answer, _, rest = found.partition(_HEAD_END)
+    first, *lines = answer.decode("latin-1").split("\r\n")
+    status = int(first.split()[1]) if len(first.split()) > 1 and first.split()[1].isdigit() else 0
+    if status in (101, 200):
+        return rest
+    names = {name.strip().lower(): value for name, _, value in (a.partition(":") for a in lines)}
+    with suppress(ConnectionLost, ValueError):
+        while len(rest) < int(names.get("content-length", 0)):
+            rest += _more(stream, rest)
+    raise EngineRefused(f"{what} failed", _words(rest) or first, status=status)
+
+
+def _more(stream: SocketStream, before: bytes) -> bytes:
+    data = stream.receive()
+    if not data or len(before) > _MAX_HEAD_BYTES:
+        raise ConnectionLost(f"{stream.peer} does not answer as an engine")
+    return data
+
+
+def _words(body: bytes) -> str:
+    with suppress(ValueError, AttributeError):
+        return str(json.loads(body).get("message", ""))
+    return body.decode("utf-8", "replace").strip()
+
+
+class PipeStream(SocketStream):
+    """A stream over what the Docker SDK has for a Windows pipe: a socket that can't be shut."""
+
+    def close(self) -> None:
+        """End both directions."""
+        self.socket.close()
+
+    shut = deafen = close
+
+
+class ProgramStream(SocketStream):
+    """The standard streams of a program in a container. Owns the connection to the engine.
+
+    What comes is in frames: a header of 8 bytes with the stream and the size, and so many bytes.
+    """
+
+    def __init__(self, stream: SocketStream, early: bytes, kinds: tuple[int, ...]) -> None:
+        """`kinds` are those of the program's streams that `receive` gives; `early` came behind the
+        engine's answer."""
+        super().__init__(stream.socket, stream.peer)
+        self._stream = stream
+        self._kinds = kinds
+        self._early = early
+        self._header = b""
+        self._left = 0
+        self._wanted = False
+
+    def send(self, data: bytes) -> None:
+        """Send all of it to the program's input. Raises ConnectionLost."""
+        for start in range(0, len(data), SEND_BYTES):
+            if start:
+                self.progress_at = time.monotonic()
+            self._stream.send(data[start : start + SEND_BYTES])
+
+    def receive(self) -> bytes:
+        """Wait for what the program prints; b"" at the end. Raises ConnectionLost."""
+        while data := self._early or self._stream.receive():
+            self._early = b""
+            if found := self._unpack(data):
+                return found
+        return b""
+
+    def close(self) -> None:
+        """End both directions, and the connection to the engine."""
+        self._stream.close()
+
+    def end_input(self) -> None:
+        """Let the program see the end of its input, where the way to the engine has a half to
+        close: neither TLS nor a Windows pipe has."""
+        if type(self._stream) in (SocketStream, TcpStream):
+            with suppress(OSError, AttributeError):
+                self.socket.shutdown(socket.SHUT_WR)
+
+    def _unpack(self, data: bytes) -> bytes:
+        found = []
+        while data:
+            if not self._left:
+                needed = FRAME.size - len(self._header)
+                self._header, data = self._header + data[:needed], data[needed:]
+                if len(self._header) < FRAME.size:
+                    break
+                kind, self._left = FRAME.unpack(self._header)
+                self._wanted, self._header = kind in self._kinds, b""
+            else:
+                if self._wanted:
+                    found.append(data[: self._left])
+                data, self._left = data[self._left :], max(0, self._left - len(data))
+        return b"".join(found)
