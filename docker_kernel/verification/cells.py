@@ -76,12 +76,14 @@ class _Check:
     def python(self, source: str, known: Names) -> Names:
         """Check a text of Python."""
         tree = self._parse(source)
-        meanings = Meanings(tree, known)
+        # Constants and contexts are most of a tree, and name nothing.
+        nodes = [n for n in ast.walk(tree) if not isinstance(n, (ast.Constant, ast.expr_context))]
+        meanings = Meanings(nodes, known)
         self.known = meanings.names()
-        findings = Findings(tree, meanings, self._rules)
-        places = _Places(source, self._lines, self._first, tree)
-        refused = [(places.of(node), reason) for node, reason in findings.all()]
-        for node in findings.nodes:
+        places = _Places(source, self._lines, self._first, nodes)
+        found = Findings(nodes, meanings, self._rules).all()
+        refused = [(places.of(node), reason) for node, reason in found]
+        for node in nodes:
             if magic_parts(node):
                 refused += self._magic_call(cast("ast.Call", node), places.of(node))
         if refused:
@@ -199,14 +201,14 @@ class _Places:
     """Where the parts of a source stand in the cell."""
 
     def __init__(
-        self, source: str, lines: Sequence[str], first: int, tree: ast.AST | None = None
+        self, source: str, lines: Sequence[str], first: int, nodes: Sequence[ast.AST] = ()
     ) -> None:
         self._mine = _lines(source)
         self._cells = lines[first - 1 :]
         self._within: dict[int, ast.AST] = {}
-        if tree is not None and sys.version_info < (3, 12):
+        if sys.version_info < (3, 12):
             # What is inside an f-string has no true place there.
-            for node in ast.walk(tree):
+            for node in nodes:
                 if isinstance(node, ast.JoinedStr):
                     for part in ast.walk(node):
                         self._within.setdefault(id(part), node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from .meanings import IMPORTS, SPACE, Meanings, literal
 from .refusing import Reason, blocked, not_allowed
@@ -29,16 +29,16 @@ _IMPORT_PLAINLY = (
 class Findings:
     """Looks for what is refused. Magics are left to the caller, see `magic_parts`."""
 
-    def __init__(self, tree: ast.Module, meanings: Meanings, rules: Rules) -> None:
+    def __init__(self, nodes: Sequence[ast.AST], meanings: Meanings, rules: Rules) -> None:
         self._meanings = meanings
         self._rules = rules
-        self.nodes = list(ast.walk(tree))
-        self._called = {id(node.func) for node in self.nodes if isinstance(node, ast.Call)}
+        self._nodes = nodes
+        self._called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
 
     def all(self) -> Iterator[tuple[ast.AST, Reason]]:
         """Each node that is refused, with the reason."""
-        magics = {id(part) for node in self.nodes for part in magic_parts(node)}
-        for node in self.nodes:
+        magics = {id(part) for node in self._nodes for part in magic_parts(node)}
+        for node in self._nodes:
             if id(node) not in magics:
                 reason = self._look(node)
                 if reason is not None:

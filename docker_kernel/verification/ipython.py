@@ -11,6 +11,9 @@ from IPython.core.inputtransformer2 import TransformerManager
 MAX_TRANSFORMS = 500
 """So many magics and shell escapes may one cell have, as in IPython."""
 
+_SPECIAL = re.compile(r"[%!?]|^\s*[,;/]", re.MULTILINE)
+"""Without one of these, a cell has nothing of IPython's own."""
+
 LINE_BREAK = re.compile(r"\r\n|\r|\n")
 """What Python counts as the end of a line; str.splitlines knows more."""
 
@@ -112,6 +115,8 @@ def plain(cell: str) -> str:
     lines = text.splitlines(keepends=True)
     for transform in manager.cleanup_transforms:
         lines = transform(lines)
+    if not _SPECIAL.search("".join(lines)):  # IPython's reader takes its time
+        return "\n" * blank + "".join(lines)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd escapes: the container says so again
         for _ in range(MAX_TRANSFORMS):

@@ -8,7 +8,7 @@ for a module's names, ".__dict__" for the session's own, and "os[]" for a list t
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from .rules import Names, plain_name
@@ -35,9 +35,10 @@ _LOOKUPS = frozenset(["get", "pop", "setdefault", "__getitem__"])
 
 
 class Meanings:
-    """The meanings of a tree's expressions; ``known`` are those of names from earlier cells."""
+    """The meanings of a tree's expressions; ``nodes`` are its nodes, parents before their children,
+    and ``known`` what names of earlier cells mean."""
 
-    def __init__(self, tree: ast.AST, known: Names) -> None:
+    def __init__(self, nodes: Sequence[ast.AST], known: Names) -> None:
         self._known = known
         self._bound: dict[str, Meaning] = {}
         self._found: dict[int, Meaning] = {}
@@ -56,9 +57,8 @@ class Meanings:
             ast.Set: lambda node: self._elements(node.elts),
             ast.Dict: lambda node: self._elements(node.values),
         }
-        nodes = list(ast.walk(tree))
         for _ in range(MAX_PASSES):
-            # Parents come first in `nodes`; what they mean is made of what their children mean.
+            # What parents mean is made of what their children mean.
             for node in reversed(nodes):
                 reader = self._readers.get(type(node))
                 if reader is not None:
