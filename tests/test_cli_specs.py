@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -119,14 +120,24 @@ def test_uninstall_asks(kernels: Path, answer: str, code: int) -> None:
     assert (kernels / "torch").exists() is (code != 0)
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may remove everything")
 def test_uninstall_of_what_may_not_be_removed(
-    kernels: Path, capsys: pytest.CaptureFixture[str]
+    kernels: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kernels.chmod(0o500)
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)  # root may remove everything
     assert main(["uninstall", "torch", "-y"]) == 1
-    assert "can't be removed: Permission denied" in capsys.readouterr().err
-    kernels.chmod(0o700)
+    said = capsys.readouterr().err
+    assert f"can't be removed: Permission denied: {kernels / 'torch'}" in said
+
+
+def test_uninstall_of_a_link_leaves_what_it_leads_to(kernels: Path, tmp_path: Path) -> None:
+    (kernels / "torch").rename(tmp_path / "mine")
+    (kernels / "torch").symlink_to(tmp_path / "mine")
+    assert main(["uninstall", "torch", "-y"]) == 0
+    assert not (kernels / "torch").is_symlink()
+    assert (tmp_path / "mine" / "kernel.json").exists()
 
 
 def test_settings_on_a_command_line() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from docker_kernel.cli import main
 from docker_kernel.doctor import IDS
+from docker_kernel.doctor import engine as engines
 from engine import Engine
 
 
@@ -64,9 +65,12 @@ def test_a_folder_that_the_container_can_not_write(
     monkeypatch.chdir(tmp_path)
     tmp_path.chmod(0o755)
     env = ["--env=PYTHONIOENCODING=ascii"]
+    # As where the engine is in a machine of its own: its disk is seen from the container alone.
+    monkeypatch.setattr(engines, "IN_A_MACHINE", (engines.ENGINE,))
     _, found = report(capsys, "--image", image, "--container-user", "1234:1234", *env)
     assert found["folder"]["level"] == "warning"
     assert found["folder"]["remedy"].startswith(f"sudo chown 1234:1234 {tmp_path}")
+    assert "GB free in the container" in found["disk"]["what"]
     assert found["encoding"]["level"] == "warning"
     assert "stdout: ascii" in found["encoding"]["what"]
     assert "PYTHONIOENCODING=ascii" in found["encoding"]["why"]
