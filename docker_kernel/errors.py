@@ -11,6 +11,7 @@ DockerKernelError
         EngineRefused         it answered a request with an error; `status` is the HTTP status
     ImageError                the image
         ImageNotFound         not on this machine, and it can't be pulled
+        LoginUnreadable       what Docker has stored for a private registry can't be read
         ImageNotBuilt         `docker-kernel build` has failed
         ImageHasNoPython      no Python was found in it
         ImagePythonTooOld     its Python is older than the server needs
@@ -93,6 +94,10 @@ class ImageError(DockerKernelError):
 
 class ImageNotFound(ImageError):
     """The image isn't on this machine and can't be pulled."""
+
+
+class LoginUnreadable(ImageError):
+    """What Docker has stored for a private registry can't be read."""
 
 
 class ImageNotBuilt(ImageError):

@@ -8,17 +8,22 @@ import io
 import json
 import tarfile
 import threading
+from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 CONFIG = "application/vnd.docker.container.image.v1+json"
 
+ERROR = {"code": "UNAUTHORIZED", "message": "authentication required"}
+UNAUTHORIZED = json.dumps({"errors": [ERROR]}).encode()
+
 
 class Registry:
     """A registry with one image in it, `box:1`, on a port of 127.0.0.1."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, login: str = "") -> None:
+        """With `login`, NAME:PASSWORD, it serves nobody else."""
         self.blobs: dict[str, bytes] = {}
         self.manifest = b""
         self.serving = threading.Event()
@@ -29,8 +34,13 @@ class Registry:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, kind, body = registry.answer(self.path)
+                proof = f"Basic {b64encode(login.encode()).decode()}"
+                if login and self.headers["Authorization"] != proof:
+                    status, kind, body = 401, "application/json", UNAUTHORIZED
+                else:
+                    status, kind, body = registry.answer(self.path)
                 self.send_response(status)
+                self.send_header("WWW-Authenticate", 'Basic realm="tests"')
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.send_header("Docker-Content-Digest", digest(body))

@@ -11,6 +11,7 @@ from typing import Any
 
 import docker  # type: ignore[import-untyped,unused-ignore]
 import docker.constants  # type: ignore[import-untyped,unused-ignore]
+import docker.credentials.errors  # type: ignore[import-untyped,unused-ignore]
 import docker.errors  # type: ignore[import-untyped,unused-ignore]
 import docker.tls  # type: ignore[import-untyped,unused-ignore]
 import docker.transport  # type: ignore[import-untyped,unused-ignore]
@@ -18,7 +19,7 @@ import requests.exceptions  # type: ignore[import-untyped,unused-ignore]
 import urllib3.exceptions
 
 from ..deadline import Deadline
-from ..errors import ConnectionLost, EngineError, EngineRefused
+from ..errors import ConnectionLost, EngineError, EngineRefused, LoginUnreadable
 from ..transport import SocketStream
 from . import hints, streams
 from .address import Address, find
@@ -53,6 +54,9 @@ class _Client(docker.APIClient):  # type: ignore[misc,unused-ignore]
         # Said with the request: else REQUESTS_CA_BUNDLE replaces the engine's own authority.
         keys.setdefault("verify", self.verify)
         return super().request(*arguments, **keys)
+
+    def _set_auth_headers(self, headers: dict[str, str]) -> None:
+        """For a build: the SDK would send every login that there is. A base is here by then."""
 
 
 class Engine:
@@ -200,6 +204,8 @@ class Engine:
                 urllib3.exceptions.HTTPError,
                 OSError,
             ) as exc:
+                if isinstance(exc.__cause__, docker.credentials.errors.StoreError):
+                    raise _unreadable_login(exc.__cause__) from exc
                 if _is_timeout(exc) and not isinstance(exc, requests.exceptions.ConnectTimeout):
                     raise deadline.timeout() from exc
                 named, remote = self.address.named, self.address.remote
@@ -264,6 +270,15 @@ def _is_timeout(error: Exception) -> bool:
     connection."""
     kinds = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
     return any(isinstance(item, kinds) for item in (error, *error.args))
+
+
+def _unreadable_login(error: Exception) -> LoginUnreadable:
+    return LoginUnreadable(
+        "what Docker has stored for this registry can't be read",
+        str(error),
+        "install that program, which Docker's config.json names (credsStore, credHelpers); or take "
+        "its name out of there, and log in again: docker login REGISTRY",
+    )
 
 
 def _words(error: Any) -> str:

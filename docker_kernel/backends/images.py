@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from .docker import Engine
 
 PROGRESS_SECONDS = 0.5
 """The shortest time between two lines of a pull's progress."""
+_LOGIN_SIGNS = ("denied", "unauthorized", "authentication required", "no basic auth credentials")
 PULL_SILENCE_SECONDS = 120.0
 """A pull that says nothing for so long has failed."""
 
@@ -135,7 +137,8 @@ def pull_image(
             f"check the network, and see how far this comes: docker pull {name}",
         ) from exc
     except EngineRefused as exc:
-        raise ImageNotFound(f"the image {name} can't be pulled", exc.why, _remedy(exc.why)) from exc
+        what = f"the image {name} can't be pulled"
+        raise ImageNotFound(what, exc.why, _remedy(exc.why, name)) from exc
 
 
 def _split_name(name: str) -> tuple[str, str]:
@@ -186,10 +189,17 @@ class Layers:
         return f"{len(self.done)} of {len(self.current)} layers"
 
 
-def _remedy(words: str) -> str:
+def _registry(name: str) -> str:
+    """The registry in an image's name, "" for Docker Hub."""
+    first, slash, _ = name.partition("/")
+    return first if slash and (first == "localhost" or re.search("[.:]", first)) else ""
+
+
+def _remedy(words: str, name: str) -> str:
     lower = words.lower()
-    if "denied" in lower or "unauthorized" in lower or "authentication required" in lower:
-        return "check the name; for a private image log in first: docker login"
+    if any(sign in lower for sign in _LOGIN_SIGNS):
+        login = f"docker login {_registry(name)}".strip()
+        return f"check the name; where the image is private, log in first: {login}"
     if "not found" in lower or "manifest unknown" in lower:
         return "check the name and the tag, or use one that is here: docker images"
     return "check the network, or set DOCKER_KERNEL_IMAGE to one that is here: docker images"
