@@ -179,8 +179,11 @@ def _is_session(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and is_text(value.get("name"))
-        and (value.get("pid") is None or is_count(value["pid"]))
-        and all(is_number(value.get(key) or 0) for key in ("cpu_seconds", "memory"))
+        and isinstance(value.get("busy"), bool)
+        and "pid" in value
+        and (value["pid"] is None or is_count(value["pid"]))
+        and is_number(value.get("cpu_seconds") or 0)
+        and is_count(value.get("memory") or 0)
     )
 
 
@@ -200,4 +203,9 @@ def server_status(answer: Any) -> Content:
 
 def _numbers(value: Any) -> Content:
     found: Content = value if isinstance(value, dict) else {}
-    return {str(key): item for key, item in found.items() if item is None or is_number(item)}
+    return {key: item for key, item in found.items() if item is None or _measures(key)(item)}
+
+
+def _measures(key: str) -> Check:
+    """Seconds and CPUs come in parts, and nothing else does."""
+    return is_number if key in ("cpu_seconds", "cpus_limit") else is_count

@@ -320,6 +320,42 @@ def test_a_status_that_is_none(port: int) -> None:
     client.close()
 
 
+HONEST = {
+    "uptime": 1.5,
+    "python": "3.12",
+    "executable": "/usr/bin/python3",
+    "workplace": "/workspace",
+    "hostname": "h",
+    "temp": "/tmp",
+    "sessions": [{"name": "main", "busy": False, "pid": None}],
+}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"uptime": -1},
+        {"uptime": True},
+        {"uptime": 10**300},
+        {"python": None},
+        {"sessions": {}},
+        {"sessions": [{"name": "main", "pid": None}]},
+        {"sessions": [{"name": "main", "busy": False}]},
+        {"sessions": [{"name": "main", "busy": False, "pid": "1"}]},
+        {"sessions": [{"name": "main", "busy": False, "pid": 1, "memory": 1.5}]},
+    ],
+    ids=str,
+)
+def test_a_status_with_one_lie(lie: dict[str, Any]) -> None:
+    """P3: what counts with it would fail further on; a limit that is none is left out."""
+    limits = {"memory": 1.5, "pids": 3, "cpu_seconds": 0.5, "x": "y", "memory_limit": None}
+    honest = replies.server_status({**HONEST, "limits": limits, "machine": 5})
+    assert honest["limits"] == {"pids": 3, "cpu_seconds": 0.5, "memory_limit": None}
+    assert honest["machine"] == {}
+    with pytest.raises(RequestRefused, match="can't be read"):
+        replies.server_status({**HONEST, **lie})
+
+
 # ---- the client itself
 
 
