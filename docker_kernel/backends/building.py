@@ -30,6 +30,7 @@ MAX_TAIL_LINES = 40
 """The last lines of a build, in which the cause of its end is looked for."""
 
 MAX_STEP_CHARS = 90
+MAX_CAUSE_CHARS = 300
 
 CONDA_PROGRAMS = ("mamba", "conda", "micromamba", "/opt/conda/bin/mamba", "/opt/conda/bin/conda")
 
@@ -212,7 +213,8 @@ def diagnose(tail: Sequence[str], words: str) -> tuple[str, str]:
     for advice, signs in _REMEDIES.items():
         for line in (*reversed(tail), words):
             if any(sign in line.lower() for sign in signs):
-                return (why if line in (why, words) else f"{why}; before that: {line}"), advice
+                before = "" if line in (why, words) else f"; before that: {line[:MAX_CAUSE_CHARS]}"
+                return f"{why}{before}", advice
     return why, "read what it printed, mend that, and build it again"
 
 
@@ -273,7 +275,7 @@ def _shown(line: str) -> str:
     """What a person gets of a line: not what was overwritten in it, nor the end of a long command
     of ours; "" where it is the engine's own bookkeeping."""
     line = without_codes(line.rstrip().rpartition("\r")[2]).rstrip()
-    if line.startswith((" --->", "Removing intermediate container")):
+    if line.startswith((" --->", "--> ", "Removing intermediate container")):
         return ""
     return f"{line[:MAX_STEP_CHARS]}…" if line[MAX_STEP_CHARS:] and _STEP.match(line) else line
 

@@ -16,7 +16,7 @@ from ..config import Settings
 from ..deadline import Deadline
 from ..errors import SettingError
 from ..requirements import Wanted
-from .choosing import connect
+from .choosing import complete_images, connect
 from .pull import settings_now
 
 if TYPE_CHECKING:
@@ -51,13 +51,14 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="a requirements file of pip's, or a conda environment (.yml). May be given again.",
     )
     add("--apt", action="append", default=[], metavar="PACKAGE", help="one of Debian's, too.")
-    add(
+    base = add(
         "--base",
         default="",
         metavar="IMAGE",
         help="what it is built on. Default: the Python that an environment asks for, or the image "
         "of the settings.",
     )
+    base.completer = complete_images  # type: ignore[attr-defined]
     add("--tag", required=True, metavar="NAME", help="the name of the image.")
     add(
         "--extra-ca",
