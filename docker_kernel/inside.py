@@ -77,3 +77,16 @@ print(json.dumps({{
     "working_directory": os.getcwd(),
 }}))
 """
+
+LIST_ORIGINS = f"""\
+{_SAFE_IMPORT}import json, re
+from importlib import metadata
+found = {{}}
+for item in metadata.distributions():
+    name = item.metadata["Name"]
+    if name:
+        key = re.sub("[-_.]+", "-", name).lower()
+        found.setdefault(key, [name, item.version, item.read_text("direct_url.json")])
+print(json.dumps(found))
+"""
+"""The same by name, and for what came from no index the text that tells where from (PEP 610)."""

@@ -103,3 +103,12 @@ def test_in_the_container_it_says_where_it_belongs(kernel: Kernel, code: str, wo
     cell = kernel.run(code)
     assert cell.status == "error"
     assert words in cell.text("stderr")
+
+
+@pytest.mark.parametrize("line", ["reset", "image python:3.12", "commit mine", "freeze"])
+def test_what_needs_a_container_of_ours(kernel: Kernel, line: str) -> None:
+    """It says so, and why."""
+    cell = kernel.run(f"%docker {line}")
+    assert cell.reply["content"]["ename"] == "UsageError"
+    assert "was not done" in cell.error
+    assert "To mend it" in cell.error

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from contextlib import closing
 
+from .. import files
+from ..commands import Command, run
 from ..deadline import Deadline
 from ..errors import UsageError
+from ..inside import LIST_ORIGINS
 from ..sandbox import Sandbox
+from .freezing import (
+    DOCKERFILE,
+    REQUIREMENTS,
+    Packages,
+    changed_places,
+    dockerfile_text,
+    read_packages,
+    requirements_text,
+)
+from .freezing import freeze as compare
+from .looking import ask_status
 
 CONNECT_SECONDS = 10.0
+LIST_SECONDS = 60.0
+"""How long the container's Python may take to list its packages."""
 
 Show = Callable[[str], None]
 """Takes a line on how it goes."""
@@ -55,6 +72,62 @@ def commit(sandbox: Sandbox, tag: str, show: Show, use: str) -> str:
         f"A kernel of it:      jupyter docker-kernel install --image {name} --name {where}\n"
         f"This notebook in it: {use} {name}"
     )
+
+
+def freeze(sandbox: Sandbox, show: Show, force: bool) -> str:
+    """Write a Dockerfile and a requirements file into the container's working folder, and say what
+    they have. The container writes them: what it may not write, nobody does.
+
+    Raises UsageError, EngineError, StartTimeout, ConnectionLost, RequestRefused.
+    """
+    from ..backends.ancestry import ancestor, changes
+    from ..backends.creation import HOME
+    from ..backends.docker import Engine
+    from ..backends.images import image_name
+
+    container = container_of(sandbox, "freeze")
+    with closing(sandbox.connection()) as client:
+        there = {entry.name for entry in files.list(client, ".")}
+        taken = sorted(there & {REQUIREMENTS, DOCKERFILE})
+        if taken and not force:
+            raise UsageError(
+                "%docker freeze was not done",
+                f"the working folder has a {' and a '.join(taken)} already",
+                "to write over it: %docker freeze --force",
+            )
+        show("looking at what is installed")
+        python = str(ask_status(client)["executable"])
+        listing = shlex.join([python, "-c", LIST_ORIGINS])
+        done = run(client, Command(listing, timeout=LIST_SECONDS))
+        now = _packages(done.stdout, done.error or done.stderr)
+        with closing(Engine(os.environ, Deadline(CONNECT_SECONDS))) as engine:
+            base = ancestor(engine, container, image_name(sandbox.settings))
+            show(f"comparing it with {base.reference}")
+            said = base.run(engine, [python, "-c", LIST_ORIGINS], sandbox.settings)
+            frozen = compare(now, _packages(said, said))
+            places = changed_places(changes(engine, container), HOME)
+        text = dockerfile_text(base.reference, base.note, python, frozen, places)
+        files.put(client, requirements_text(frozen, base.reference).encode(), REQUIREMENTS)
+        files.put(client, text.encode(), DOCKERFILE)
+    count = f"{len(frozen.lines)} packages on top of {base.reference}"
+    news = [
+        f"{DOCKERFILE} and {REQUIREMENTS} are in the working folder: {count}.",
+        *(f"Not in there, or not for sure: {text}" for text in frozen.missed),
+        *([f"Nor files that were changed in: {', '.join(places)}"] if places else []),
+        "To build the image: docker build -t NAME .",
+    ]
+    return "\n".join(news)
+
+
+def _packages(said: str, why: str) -> Packages:
+    found = read_packages(said)
+    if found is None:
+        raise UsageError(
+            "%docker freeze was not done",
+            f"the container's Python doesn't say what is installed: {why[-300:]}",
+            "see whether this works: %pip list",
+        )
+    return found
 
 
 def is_own(sandbox: Sandbox, image: str) -> bool:

@@ -43,6 +43,7 @@ class Action:
 _LINES = {
     "-n": {"dest": "lines", "type": int, "default": 50, "metavar": "LINES"},
 }
+_FORCE = {"--force": {"action": "store_true"}}
 
 ACTIONS = {
     "status": Action("what runs, since when, with how much memory", running=False),
@@ -52,6 +53,7 @@ ACTIONS = {
     "reset": Action("a fresh container", running=False),
     "image": Action("a fresh container of this image", ("NAME",), running=False),
     "commit": Action("keep what was installed: an image of the container", ("TAG",)),
+    "freeze": Action("write down what was installed: Dockerfile, requirements.txt", (), _FORCE),
     "logs": Action("what the server has logged", options=_LINES, running=False),
 }
 

@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from ..backends.mounts import WORKPLACE
+from ..cancelling import current
 from ..config import Settings
 from ..errors import UsageError
 from ..launch import Launcher
@@ -39,10 +40,12 @@ class Manager:
             "image": self._image,
             "logs": self._logs,
             "commit": self._commit,
+            "freeze": self._freeze,
         }
 
     def do(self, line: Namespace, work: Work) -> Answer:
         """Do what a line asks for. Raises a DockerKernelError, CalledOff, TimeoutError."""
+        current.set(work.cancellation)
         return self._actions[line.action](line, work)
 
     # -- what there is
@@ -133,6 +136,9 @@ class Manager:
 
     def _commit(self, line: Namespace, work: Work) -> Answer:
         return keeping.commit(self._session.sandbox, line.tag, work.show, "%docker image")
+
+    def _freeze(self, line: Namespace, work: Work) -> Answer:
+        return keeping.freeze(self._session.sandbox, work.show, line.force)
 
     def _renew(self, work: Work, **asked: str) -> None:
         work.now = lambda: self._launcher.progress

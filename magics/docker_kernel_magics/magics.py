@@ -71,6 +71,7 @@ class DockerMagics(Magics):
         %docker stop          remove the container
         %docker logs          what the server has logged
         %docker commit TAG    keep what was installed: an image of it
+        %docker freeze        write that down: Dockerfile, requirements.txt
         %docker connect H:P   use a server that runs already
         %docker connect NAME  use a container that runs already
         %docker put A [B]     copy a file into the container

@@ -39,6 +39,7 @@ class Manager:
             "stop": (self._stop, 0),
             "logs": (self._logs, 0),
             "commit": (self._commit, 1),
+            "freeze": (self._freeze, 0),
             "connect": (self._connect, 1),
             "put": (self._put, 2),
             "get": (self._get, 2),
@@ -134,6 +135,9 @@ class Manager:
             raise UsageError("say under which name: %docker commit TAG")
         sandbox = self._running(options).sandbox
         print(keeping.commit(sandbox, options.operands[0], say, "%%docker --image"))
+
+    def _freeze(self, options: Namespace) -> None:
+        print(keeping.freeze(self._running(options).sandbox, say, options.force))
 
     # -- files
 

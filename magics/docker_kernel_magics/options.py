@@ -103,6 +103,9 @@ _MANAGE = [
     argument(
         "-n", "--lines", type=int, default=50, help="for logs: how many lines of the server's log"
     ),
+    argument(
+        "--force", action="store_true", help="for freeze: write over the files that are there"
+    ),
     argument("--secret-file", default="", help="for connect: a file with the server's secret"),
     _IMAGE,
 ]

@@ -13,6 +13,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from docker_kernel.backends.committing import NAMESPACE
 from kernels import Cell, Kernel, OrdinaryKernel
 from pip_access import PipAccess
 from system import wait_until
@@ -116,7 +117,7 @@ def test_each_image_has_a_container(kernel: Kernel, ipython_image: str, image: s
     assert ipython_image in table
 
 
-def test_pip_in_the_container(kernel: Kernel) -> None:
+def test_pip_in_the_container(kernel: Kernel, docker_client: docker.DockerClient) -> None:
     """M6: streamed; what is installed can be imported at once, and pip's failure is an error."""
     assert (
         in_container(kernel, f"import {PACKAGE}").reply["content"]["ename"] == "ModuleNotFoundError"
@@ -126,6 +127,12 @@ def test_pip_in_the_container(kernel: Kernel) -> None:
     assert "Successfully installed" in installed.text()
     assert in_container(kernel, f"import {PACKAGE}; {PACKAGE}.__name__").result == f"'{PACKAGE}'"
     assert PACKAGE in kernel.run("%pip_docker list").text()
+    # What was installed can be kept, in both ways.
+    assert "1 packages on top of" in kernel.run("%docker freeze").text()
+    assert f"\n{PACKAGE}==" in (kernel.folder / "requirements.txt").read_text()
+    name = f"{NAMESPACE}magics-{kernel.folder.name}:latest".lower()
+    assert name in kernel.run(f"%docker commit magics-{kernel.folder.name}".lower()).text()
+    docker_client.images.remove(name)
     assert "Successfully uninstalled" in kernel.run(f"%pip_docker uninstall {PACKAGE}").text()
     failed = kernel.run("%pip_docker install no-such-package-anywhere")
     assert failed.reply["content"]["ename"] == "CommandFailed"

@@ -22,7 +22,10 @@ from docker_kernel.backends.docker import Engine
 from docker_kernel.backends.inventory import containers
 from docker_kernel.backends.sweeping import sweep
 from docker_kernel.cli import main
+from docker_kernel.commands import Command, run
+from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
+from docker_kernel.sandbox import Sandbox
 from kernels import Cell, Kernel, Message
 from system import wait_until
 from wheels import wheel
@@ -194,6 +197,14 @@ def test_an_image_of_what_was_installed(
     assert plain == b"kept_one\n"
 
 
+def test_a_container_of_the_image(kept: str) -> None:
+    sandbox = Sandbox(Settings(image=kept, mount_workspace=False))
+    with closing(sandbox.connection()) as client:
+        done = run(client, Command("python3 -c 'import kept_one; print(kept_one.name)'"))
+    sandbox.stop()
+    assert done.stdout == "kept_one\n"
+
+
 def test_this_notebook_in_its_own_image(
     kernel: Kernel, kept: str, docker_client: docker.DockerClient
 ) -> None:
@@ -267,6 +278,50 @@ def test_what_is_in_memory_can_not_be_kept(image: str, tmp_path: Path) -> None:
         cell = small.run("%docker commit mine")
         assert "/tmp is in memory" in cell.error
         assert "%docker freeze" in cell.error
+
+
+def test_what_was_installed_is_written_down(
+    kernel: Kernel, folder: Path, image: str, docker_client: docker.DockerClient
+) -> None:
+    """And the image that is built of it has that, and nothing else."""
+    wheels = folder / "wheels"
+    wheels.mkdir()
+    for name in ("kept_two", "kept_three"):
+        wheel(wheels, name)
+    shown(kernel.run(f"%docker image {image}"))
+    assert kernel.run("%pip install -q --no-index --find-links wheels kept_two").status == "ok"
+    package = "wheels/kept_three-1.0-py3-none-any.whl"
+    assert kernel.run(f"%pip install -q --no-index {package}").status == "ok"
+    kernel.run("open('/tmp/thing', 'w').close()")
+    text = shown(kernel.run("%docker freeze"))
+    assert f"1 packages on top of {image}" in text
+    assert "kept_three 1.0 came from file:///workspace/wheels/kept_three-1.0-py3-none" in text
+    assert "changed in: /tmp (1)" in text
+    for name in ("Dockerfile", "requirements.txt"):
+        assert (folder / name).stat().st_uid == 1000
+    lines = (folder / "requirements.txt").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["kept_two==1.0"]
+    # Not over what is there, but where that is asked for.
+    (folder / "Dockerfile").write_text("mine\n")
+    refused = kernel.run("%docker freeze")
+    assert "has a Dockerfile and a requirements.txt already" in refused.error
+    assert (folder / "Dockerfile").read_text() == "mine\n"
+    shown(kernel.run("%docker freeze --force"))
+    text = (folder / "Dockerfile").read_text()
+    assert f"FROM {image}\n" in text
+    # No index is to be had for these; they lie here.
+    more = "COPY wheels /wheels\nENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels\nCOPY req"
+    (folder / "Dockerfile").write_text(text.replace("COPY req", more))
+    built, _ = docker_client.images.build(path=str(folder), rm=True)
+    try:
+        listing = [
+            docker_client.containers.run(name, ["python3", "-m", "pip", "freeze"], remove=True)
+            for name in (image, str(built.id))
+        ]
+        added = set(listing[1].split()) - set(listing[0].split())
+        assert [line.replace(b"_", b"-") for line in added] == [b"kept-two==1.0"]
+    finally:
+        docker_client.images.remove(str(built.id))
 
 
 # ---- the end -------------------------------------------------------------------------------------
