@@ -257,7 +257,7 @@ def _dial(host: str, port: int, seconds: float) -> TcpStream:
 
 def _shake_hands(stream: SocketStream, protocol: ClientSide, until: float) -> Link:
     early: list[Event] = []
-    heard = False
+    heard, lost_by = False, ""
     try:
         stream.send(protocol.hello())
         while not protocol.ready:
@@ -274,6 +274,7 @@ def _shake_hands(stream: SocketStream, protocol: ClientSide, until: float) -> Li
             what = "did not do its part of the handshake in" if heard else "said nothing for"
             why = f"it takes connections, and {what} {HELLO_SECONDS:g} s"
             raise _NotYet(_not_a_server(stream.peer, why)) from exc
+        lost_by = "" if isinstance(exc.__cause__, OSError) else f"{exc.what}: {exc.why}"
     except wire_errors.ProtocolError as exc:
         raise _from_wire(stream.peer, exc) from exc
     if not protocol.ready:
@@ -284,7 +285,7 @@ def _shake_hands(stream: SocketStream, protocol: ClientSide, until: float) -> Li
             # It is one: with a crowd at its port it closes who has not shown yet who he is.
             raise _NotYet(lost, HANG_UP_SECONDS)
         why = "it closes each connection at once, as the port of a container without a server does"
-        raise _NotYet(_not_a_server(stream.peer, why), HANG_UP_SECONDS)
+        raise _NotYet(_not_a_server(stream.peer, lost_by or why), HANG_UP_SECONDS)
     return Link(stream, protocol, early)
 
 

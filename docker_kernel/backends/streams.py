@@ -116,6 +116,9 @@ class ProgramStream(SocketStream):
         """`kinds` are those of the program's streams that `receive` gives; `early` came behind the
         engine's answer."""
         super().__init__(stream.socket, stream.peer)
+        self.first = b""
+        """What the program's words begin with, where it's known; an engine that can't run it says
+        why in their place."""
         self._stream = stream
         self._kinds = kinds
         self._early = early
@@ -135,6 +138,10 @@ class ProgramStream(SocketStream):
         while data := self._early or self._stream.receive():
             self._early = b""
             if found := self._unpack(data):
+                if not found.startswith(self.first):
+                    what = f"the engine could run no program for {self.peer}"
+                    raise ConnectionLost(what, found.decode("utf-8", "replace").strip())
+                self.first = b""
                 return found
         return b""
 

@@ -37,6 +37,7 @@ def dialer(
                 "run it again; see that the container runs: docker ps",
             ) from exc
         stream.peer = f"{container}:{port}"
+        stream.first = b"{"
         return stream
 
     return dial

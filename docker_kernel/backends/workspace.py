@@ -79,9 +79,11 @@ def choose(settings: Settings, sockets: list[Path], engine: Address) -> Choice:
         )
         return Choice(None, user, notice)
     if not may(user, folder, os.W_OK):
+        # A folder that isn't the project's own keeps its owner.
+        chown = "" if settings.allow_dangerous_mount else f"sudo chown {user} {folder}, or "
         notice = (
             f"The container's user {user} can't write the folder {folder}. To mend it: "
-            f"sudo chown {user} {folder}, or choose another user: DOCKER_KERNEL_USER=UID:GID"
+            f"{chown}choose another user: DOCKER_KERNEL_USER=UID:GID"
         )
         return Choice(folder, user, notice)
     return Choice(folder, user)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import docker
@@ -55,6 +56,18 @@ def test_much_comes_whole_both_ways(client: Client) -> None:
     assert run(client, f"seq {lines}") == "".join(f"{n}\n" for n in range(1, lines + 1))
     text = "".join(random.Random(1).choices("abc\n", k=2_000_000))  # noqa: S311  (no secret)
     assert run(client, "cat", text) == text
+
+
+def test_a_connection_needs_no_further_thread(sandbox: Sandbox, client: Client) -> None:
+    """Code that has used up all processes locks nobody out."""
+    code = "import threading\nended = threading.Event()\n"
+    code += "while True: threading.Thread(target=ended.wait).start()"
+    client.ask(wire.OpenSession(client.new_id(), "threads"), PATIENCE)
+    full = client.request(wire.Execute(client.new_id(), "threads", code)).result(PATIENCE)
+    assert full.reason == "error"
+    with closing(sandbox.connection()) as another:
+        assert another.ask(wire.Status(another.new_id()), PATIENCE)["sessions"]
+    client.ask(wire.CloseSession(client.new_id(), "threads"), PATIENCE)
 
 
 KILLING = """
