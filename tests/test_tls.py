@@ -86,8 +86,9 @@ def test_whom_to_trust(server: Server, files: Files, which: int) -> None:
     client.close()
 
 
-def test_the_server_prints_its_fingerprint(server: Server, files: Files) -> None:
-    assert files.fingerprint in server.log()
+def test_the_server_prints_its_fingerprint(each_python: str, files: Files, tmp_path: Path) -> None:
+    with Server(tmp_path, python=each_python, args=files.arguments) as server:
+        assert files.fingerprint in server.log()
 
 
 def test_much_at_once_in_both_directions(server: Server, files: Files) -> None:

@@ -128,6 +128,7 @@ def _tls(
             "certificate first, and a key without a password"
         )
     sys.stderr.write(f"TLS: the SHA-256 fingerprint of the certificate is {digest}\n")
+    sys.stderr.flush()  # Python 3.8 would keep it to the end, in a log
     return context
 
 
