@@ -46,7 +46,7 @@ LATE_SECONDS = 60
 
 KEEP = 24
 KEEP_BYTES = 160
-"""So many inputs are kept for the tests, the shortest of each target, of so many bytes each."""
+"""So many inputs of each target are kept for the tests, the longest up to so many bytes."""
 
 WORDS = {
     "lines": "lines, and the messages in them, both directions",
@@ -98,7 +98,7 @@ def fuzz(name: str, seconds: float, folder: Path) -> Fuzzed:
 
 
 def keep(folder: Path) -> None:
-    """Keep the shortest of what was found."""
+    """Keep some of what was found."""
     kept: list[bytes] = []
     for name in TARGETS:
         found = [file.read_bytes() for file in (folder / name).iterdir() if "seed" not in file.name]
