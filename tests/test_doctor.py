@@ -37,6 +37,7 @@ from faked import INFO, VERSION, FakeEngine, fake_engine
 from wire import Server
 
 NOW = 1_700_000_000.0
+SEEN = inside.Seen("utf-8", "utf-8", "utf-8", {}, "1", "1", 1e9, proxies=False)
 KNOWN = Known("unix:///var/run/docker.sock", INFO, VERSION, NOW)
 
 
@@ -346,11 +347,11 @@ def test_a_proxy_between_us_and_the_engine(
 
 def test_a_proxy_that_the_container_does_not_have() -> None:
     environ = {"https_proxy": "http://proxy:1"}
-    (said,) = inside.missing_proxy({"proxies": []}, Settings(), environ)
+    (said,) = inside.missing_proxy(SEEN, Settings(), environ)
     assert (said.id, said.level) == ("proxy", "warning")
     assert "HTTPS_PROXY" in said.remedy
-    assert not list(inside.missing_proxy({"proxies": ["https_proxy"]}, Settings(), environ))
-    assert not list(inside.missing_proxy({"proxies": []}, Settings(network="none"), environ))
+    assert not list(inside.missing_proxy(replace(SEEN, proxies=True), Settings(), environ))
+    assert not list(inside.missing_proxy(SEEN, Settings(network="none"), environ))
 
 
 # -- this machine
@@ -423,16 +424,27 @@ def test_a_server_that_asks_for_no_secret(
         assert found["authentication"]["level"] == "problem"
 
 
-def test_limits_that_are_not_there_in_the_container() -> None:
-    settings = Settings(memory="1g", pids=100)
-    cases: list[tuple[dict[str, Any], str]] = [
-        ({"memory": str(2**30), "processes": "100"}, "ok"),
-        ({"memory": "max", "processes": "100"}, "warning"),
-        ({"memory": "9223372036854771712", "processes": "max"}, "warning"),
-        ({"memory": None, "processes": "100"}, "skipped"),
-    ]
-    for seen, level in cases:
-        assert inside.enforced(seen, settings).level == level
+@pytest.mark.parametrize(
+    ("memory", "processes", "level"),
+    [
+        (str(2**30), "100", "ok"),
+        ("max", "100", "warning"),
+        ("9223372036854771712", "max", "warning"),
+        ("", "100", "skipped"),
+    ],
+)
+def test_limits_that_are_not_there_in_the_container(
+    memory: str, processes: str, level: str
+) -> None:
+    seen = replace(SEEN, memory=memory, processes=processes)
+    assert inside.enforced(seen, Settings(memory="1g", pids=100)).level == level
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "{", "[]", "null", '{"stdout": 1}', '{"locale": [], "stdout": ""}', "1" * 9999]
+)
+def test_an_image_whose_python_prints_what_it_likes(answer: str) -> None:
+    assert inside.read_probe(f"hello\ndocker-kernel-probe:{answer}\n") is None
 
 
 # -- the same in a cell

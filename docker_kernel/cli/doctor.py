@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..config import Settings
 from ..launch import SettingsReader
+from ..texts import plain
 from .options import add_settings, setting_words
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def _shown(finding: Finding, colour: bool) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Nothing that moves a cursor: an engine's words are foreign text."""
-    return "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+    return plain(" ".join(text.split()))  # an engine's words are foreign text
 
 
 def _summary(found: list[Finding]) -> str:

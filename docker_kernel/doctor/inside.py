@@ -6,8 +6,8 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import closing
-from typing import Any
+from contextlib import closing, suppress
+from dataclasses import dataclass
 
 from docker_kernel_server import messages as wire
 
@@ -15,6 +15,7 @@ from .. import commands
 from ..config import Settings
 from ..errors import (
     AuthenticationFailed,
+    ConnectionLost,
     DockerKernelError,
     ImageError,
     ImageNotFound,
@@ -70,47 +71,57 @@ def look(settings: Settings, known: Known | None, environ: dict[str, str]) -> It
     """Start it, look, and end it. `known` is the engine, None where there is none in this mode."""
     began = time.monotonic()
     sandbox = Sandbox(settings)
+    session = Session(sandbox, "doctor", fresh=True)
     try:
-        session = Session(sandbox, "doctor", fresh=True)
-        try:
-            session.client()
-        except DockerKernelError as exc:
-            yield of_error(
-                next((name for kind, name in _KINDS if isinstance(exc, kind)), "start"), exc
-            )
-            return
+        session.client()
         yield from _started(sandbox, time.monotonic() - began)
         yield Finding("port", "ok", f"the server answers at {sandbox.endpoint}")
         yield _authentication(sandbox)
         yield _python(session)
-        found = _probe(sandbox)
-        if isinstance(found, Finding):
-            yield found
-            return
-        yield encoding(found)
-        if known is not None:
-            yield enforced(found, settings)
-            if disk(known).level == "skipped":
-                yield room(found["free"], "the container", known)
-            yield from missing_proxy(found, settings, environ)
-        session.close()
+        yield from _seen(_probe(sandbox), settings, known, environ)
+    except DockerKernelError as exc:
+        yield of_error(next((name for kind, name in _KINDS if isinstance(exc, kind)), "start"), exc)
     finally:
+        session.close()  # the server may be somebody else's, and goes on
         sandbox.stop()
+
+
+def _seen(
+    done: commands.Done, settings: Settings, known: Known | None, environ: dict[str, str]
+) -> Iterator[Finding]:
+    seen = read_probe(done.stdout)
+    if seen is None:
+        words = done.error or (done.stderr or done.stdout)[-300:]
+        yield Finding(
+            "encoding",
+            "warning",
+            "a command in the container gave no answer",
+            words or f"it ended with exit code {done.exit_code}",
+            "an image without /bin/sh runs cells, and no commands; use another image for these",
+        )
+        return
+    yield encoding(seen)
+    if known is not None:
+        yield enforced(seen, settings)
+        if disk(known).level == "skipped":
+            yield room(seen.free, "the container", known)
+        yield from missing_proxy(seen, settings, environ)
 
 
 def _started(sandbox: Sandbox, seconds: float) -> Iterator[Finding]:
     mode, said = sandbox.settings.resolved_mode(), sandbox.describe()
-    notices = " ".join(sandbox.notices)
+    notices = [text for text in sandbox.notices if text not in sandbox.settings.notices]
     if mode == "local":
-        yield Finding("start", "warning", said, notices, "unset DOCKER_KERNEL_MODE")
+        yield Finding("start", "warning", said, " ".join(notices), "unset DOCKER_KERNEL_MODE")
         return
     yield Finding("start", "ok", f"{said}; in {seconds:.1f} s")
-    if notices:
+    for notice in notices:
         # Where the doctor was called needn't be where the notebooks are: so no problem.
-        what, _, remedy = notices.partition("To mend it: ")
-        why = "a kernel that is started in this folder finds it so"
-        yield Finding("folder", "warning", what.strip(), why, remedy)
-    elif mode == "docker":
+        what, _, remedy = notice.partition("To mend it: ")
+        name = "folder" if "folder" in what else "port" if mode == "attached" else "start"
+        why = "a kernel with these settings, in this folder, says so in its first cell"
+        yield Finding(name, "warning", what.strip(), why, remedy or "see docs/settings.md")
+    if mode == "docker" and not notices:
         yield Finding("folder", "ok", "the container sees and writes what it is to")
 
 
@@ -133,31 +144,61 @@ def _python(session: Session) -> Finding:
     return Finding("python", "ok", f"Python {info.get('python')} with {shell}")
 
 
-def _probe(sandbox: Sandbox) -> dict[str, Any] | Finding:
+def _probe(sandbox: Sandbox) -> commands.Done:
+    """Run the probe. Raises a DockerKernelError."""
     with closing(sandbox.connection()) as client:
-        about = client.ask(wire.Status(client.new_id()), PROBE_SECONDS)
-        python = shlex.quote(about.get("executable", "python3"))
+        try:
+            about = client.ask(wire.Status(client.new_id()), PROBE_SECONDS)
+        except TimeoutError as exc:
+            raise ConnectionLost("the server doesn't answer", str(exc), "run it again") from exc
+        python = shlex.quote(str(about.get("executable", "python3")))
         text = f"{python} -c {shlex.quote(_PROBE)}"
-        done = commands.run(client, commands.Command(text, timeout=PROBE_SECONDS))
-    for line in done.stdout.splitlines():
+        return commands.run(client, commands.Command(text, timeout=PROBE_SECONDS))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the probe has seen. A limit that isn't there is "max" or very large, one that can't be
+    read is ""."""
+
+    stdout: str
+    files: str
+    text: str
+    locale: dict[str, str]
+    memory: str
+    processes: str
+    free: float
+    proxies: bool
+
+
+def read_probe(output: str) -> Seen | None:
+    """What a probe has printed, None where that is none: an image can have its Python print what it
+    likes."""
+    for line in output.splitlines():
         if line.startswith("docker-kernel-probe:"):
-            return dict(json.loads(line.partition(":")[2]))
-    return Finding(
-        "encoding",
-        "warning",
-        "a command in the container gave no answer",
-        done.error or (done.stderr or done.stdout)[-300:] or f"exit code {done.exit_code}",
-        "an image without /bin/sh runs cells, and no commands; use another image for these",
-    )
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
+                found = json.loads(line.partition(":")[2])
+                return Seen(
+                    stdout=str(found["stdout"]),
+                    files=str(found["files"]),
+                    text=str(found["text"]),
+                    locale={str(name): str(value) for name, value in found["locale"].items()},
+                    memory=str(found["memory"] or ""),
+                    processes=str(found["processes"] or ""),
+                    free=float(found["free"]),
+                    proxies=bool(found["proxies"]),
+                )
+    return None
 
 
-def encoding(found: dict[str, Any]) -> Finding:
+def encoding(seen: Seen) -> Finding:
     """Whether programs in the container write UTF-8."""
-    wrong = {what: found[what] for what in ("stdout", "files", "text") if not _is_utf8(found[what])}
+    found = {"stdout": seen.stdout, "files": seen.files, "text": seen.text}
+    wrong = {what: name for what, name in found.items() if not _is_utf8(name)}
     if not wrong:
         return Finding("encoding", "ok", "programs in the container write UTF-8")
     said = ", ".join(f"{what}: {name}" for what, name in wrong.items())
-    named = ", ".join(f"{name}={value}" for name, value in found["locale"].items())
+    named = ", ".join(f"{name}={value}" for name, value in seen.locale.items())
     return Finding(
         "encoding",
         "warning",
@@ -172,14 +213,17 @@ def _is_utf8(name: str) -> bool:
     return name.lower().replace("-", "").replace("_", "") == "utf8"
 
 
-def enforced(found: dict[str, Any], settings: Settings) -> Finding:
+def enforced(seen: Seen, settings: Settings) -> Finding:
     """Whether the limits that were asked for are there."""
-    wanted = {"memory": settings.memory_bytes(), "processes": settings.pids}
-    unseen = [name for name in wanted if not found[name]]
+    wanted = {
+        "memory": (seen.memory, settings.memory_bytes()),
+        "processes": (seen.processes, settings.pids),
+    }
+    unseen = [name for name, (found, _) in wanted.items() if not found]
     missing = [
         name
-        for name, value in wanted.items()
-        if found[name] and (not found[name].isdigit() or int(found[name]) > value)
+        for name, (found, value) in wanted.items()
+        if found and not (found.isdecimal() and int(found) <= value)
     ]
     if missing:
         return Finding(
@@ -197,12 +241,10 @@ def enforced(found: dict[str, Any], settings: Settings) -> Finding:
     return Finding("enforced", "ok", f"the container has its limits: {words}")
 
 
-def missing_proxy(
-    found: dict[str, Any], settings: Settings, environ: dict[str, str]
-) -> Iterator[Finding]:
+def missing_proxy(seen: Seen, settings: Settings, environ: dict[str, str]) -> Iterator[Finding]:
     """A proxy of this machine that code in the container doesn't know."""
     here = proxies(environ)
-    if here and not found["proxies"] and settings.network != "none":
+    if here and not seen.proxies and settings.network != "none":
         scheme, url = next(iter(here.items()))
         yield Finding(
             "proxy",
