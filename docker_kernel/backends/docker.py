@@ -180,7 +180,8 @@ class Engine:
             answer: Any = self.api.version(api_version=False)
         except (docker.errors.APIError, KeyError) as exc:
             # The SDK stumbles over an error without the key "message".
-            raise self._no_engine(str(exc.__context__ or exc)) from exc
+            why = getattr(exc, "explanation", "") or str(exc.__context__ or exc)
+            raise self._no_engine(str(why)) from exc
         if not isinstance(answer, dict) or "ApiVersion" not in answer:
             raise self._no_engine("it has no version of the engine's API")
         return str(answer["ApiVersion"])
