@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from .errors import SettingError
 
@@ -115,7 +116,7 @@ class Wanted:
         where = match[1] if match else ""
         if "://" in where and not where.startswith("file:"):
             return line
-        path = Path(unquote(urlsplit(where).path) if where.startswith("file:") else where)
+        path = Path(url2pathname(urlsplit(where).path) if where.startswith("file:") else where)
         local = where.startswith((".", "/", "file:", "~")) or where.lower().endswith(_ARCHIVE)
         if match is None or not local:
             return line
