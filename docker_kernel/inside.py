@@ -90,3 +90,12 @@ for item in metadata.distributions():
 print(json.dumps(found))
 """
 """The same by name, and for what came from no index the text that tells where from (PEP 610)."""
+
+COPY_FILE = """\
+import os, shutil, sys
+source, target = sys.argv[1:]
+if not (os.path.exists(target) and os.path.samefile(source, target)):
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    shutil.copyfile(source, target)
+"""
+"""Copies its first argument to its second."""

@@ -54,6 +54,8 @@ ACTIONS = {
     "image": Action("a fresh container of this image", ("NAME",), running=False),
     "commit": Action("keep what was installed: an image of the container", ("TAG",)),
     "freeze": Action("write down what was installed: Dockerfile, requirements.txt", (), _FORCE),
+    "put": Action("a file of the workspace folder into the container", ("LOCAL", "[REMOTE]")),
+    "get": Action("a file of the container into the workspace folder", ("REMOTE", "[LOCAL]")),
     "logs": Action("what the server has logged", options=_LINES, running=False),
 }
 

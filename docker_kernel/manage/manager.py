@@ -12,10 +12,10 @@ from collections.abc import Callable
 from ..backends.mounts import WORKPLACE
 from ..cancelling import current
 from ..config import Settings
-from ..errors import UsageError
+from ..errors import DockerKernelError, UsageError
 from ..launch import Launcher
 from ..session import Session
-from . import keeping
+from . import copying, keeping
 from .looking import STATUS_HEADING, ask_status, limits_table, session_row, status_row
 from .table import Table
 from .work import Work
@@ -41,12 +41,21 @@ class Manager:
             "logs": self._logs,
             "commit": self._commit,
             "freeze": self._freeze,
+            "put": self._put,
+            "get": self._get,
         }
 
     def do(self, line: Namespace, work: Work) -> Answer:
         """Do what a line asks for. Raises a DockerKernelError, CalledOff, TimeoutError."""
         current.set(work.cancellation)
-        return self._actions[line.action](line, work)
+        try:
+            return self._actions[line.action](line, work)
+        except OSError as exc:
+            if isinstance(exc, DockerKernelError):
+                raise
+            # A file of this machine that can't be read or written.
+            why = exc.strerror or str(exc)
+            raise UsageError(f"%docker {line.action} was not done", why, "name another") from exc
 
     # -- what there is
 
@@ -139,6 +148,14 @@ class Manager:
 
     def _freeze(self, line: Namespace, work: Work) -> Answer:
         return keeping.freeze(self._session.sandbox, work.show, line.force)
+
+    # -- files
+
+    def _put(self, line: Namespace, work: Work) -> Answer:
+        return copying.put(self._session.sandbox, line.local, line.remote, work.show)
+
+    def _get(self, line: Namespace, work: Work) -> Answer:
+        return copying.get(self._session.sandbox, line.remote, line.local, work.show)
 
     def _renew(self, work: Work, **asked: str) -> None:
         work.now = lambda: self._launcher.progress
