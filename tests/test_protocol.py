@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from docker_kernel.backends import Endpoint
 from docker_kernel_server import __version__
 from docker_kernel_server.errors import (
     AuthenticationFailed,
@@ -162,6 +163,7 @@ def test_a_secret_shows_in_no_repr() -> None:
         assert text == "<secret>"
     for side in (ServerSide(SECRET), ClientSide(SECRET)):
         assert SECRET.decode() not in repr(vars(side))
+    assert SECRET.decode() not in repr(Endpoint("here", 8000, SECRET))
 
 
 def test_nonces_are_fresh_and_long() -> None:
