@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,15 @@ from ..deadline import Deadline
 from ..errors import SettingError
 from ..requirements import Wanted
 from .choosing import complete_images, connect
-from .pull import settings_now
+from .pull import progress_of, settings_now
 
 if TYPE_CHECKING:
     from ..backends.building import Recipe
     from ..backends.docker import Engine
     from ..backends.probing import ImagePython
+
+STEP = re.compile(r"step (\d+)/(\d+)", re.IGNORECASE)
+"""How the engine tells of a build's steps."""
 
 LOOK_SECONDS = 120.0
 """How long all looks at the base may take; pulling it doesn't count."""
@@ -93,9 +97,10 @@ def build(options: argparse.Namespace) -> int:
     settings = settings_now(*([f"--extra-ca={options.extra_ca}"] if options.extra_ca else []))
     with connect() as engine:
         recipe = _recipe(engine, settings, options, wanted)
-        found = build_image(
-            engine, recipe, options.tag, os.environ, _show, no_cache=options.no_cache
-        )
+        with _progress(options.tag) as show:
+            found = build_image(
+                engine, recipe, options.tag, os.environ, show, no_cache=options.no_cache
+            )
     _tell(options, recipe.base, found)
     return 0
 
@@ -106,14 +111,13 @@ def _recipe(
     """What is built, after a look at the base."""
     from ..backends.building import Recipe, find_conda
     from ..backends.hardening import fence
-    from ..backends.images import ensure_image
     from ..backends.probing import probe
     from ..backends.throwaway import run_once
     from ..backends.workspace import User
 
     deadline = Deadline(LOOK_SECONDS)
     base = options.base or _default_base(settings, wanted)
-    found = ensure_image(engine, base, settings.pull, deadline, _show)
+    found = _base(engine, base, settings.pull, deadline)
     image_id, root, bounds = str(found["Id"]), User("0", "0"), fence(settings)
     python = probe(engine, base, image_id, root, bounds, deadline, _show)
     _check_python(base, python, wanted)
@@ -132,6 +136,17 @@ def _recipe(
         conda=_conda(find_conda(run), base, wanted) if wanted.conda else "",
         certificates=read_certificates("extra_ca", settings.extra_ca) if settings.extra_ca else b"",
     )
+
+
+def _base(engine: Engine, name: str, policy: str, deadline: Deadline) -> Mapping[str, Any]:
+    """What the engine says of the base, after a pull where one is due."""
+    from ..backends.images import ensure_image, inspect_image, pull_image
+
+    missing = policy == "missing" and inspect_image(engine, name, deadline) is None
+    if missing or policy == "always":
+        with progress_of(name) as show:
+            pull_image(engine, name, deadline, show)
+    return ensure_image(engine, name, "never", deadline, _show)
 
 
 def _default_base(settings: Settings, wanted: Wanted) -> str:
@@ -173,6 +188,27 @@ def _conda(found: str, base: str, wanted: Wanted) -> str:
 
 def _show(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _progress(tag: str) -> Iterator[Callable[[str], None]]:
+    """What shows the lines of a build; on a terminal there is a bar of its steps below them."""
+    if not sys.stderr.isatty():
+        yield _show
+        return
+    from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
+
+    tqdm.monitor_interval = 0  # no thread of its own
+    form = "{desc}: |{bar}| {n_fmt} of {total_fmt} steps, {elapsed}"
+    with tqdm(desc=tag, total=1, file=sys.stderr, leave=False, bar_format=form) as bar:
+
+        def show(line: str) -> None:
+            bar.write(line, file=sys.stderr)
+            if step := STEP.match(line):
+                bar.n, bar.total = int(step[1]) - 1, int(step[2])
+                bar.refresh()
+
+        yield show
 
 
 def _tell(options: argparse.Namespace, base: str, found: Mapping[str, Any]) -> None:

@@ -47,7 +47,7 @@ def pull(options: argparse.Namespace) -> int:
     name = options.image or image_name(settings_now())
     with connect() as engine:
         before = inspect_image(engine, name, Deadline(ENGINE_SECONDS))
-        with _progress(name) as show:
+        with progress_of(name) as show:
             pull_image(engine, name, Deadline(ENGINE_SECONDS), show)
         found = inspect_image(engine, name, Deadline(ENGINE_SECONDS)) or {}
     image_id, size = str(found.get("Id", "")), int(found.get("Size", 0))
@@ -67,7 +67,7 @@ def settings_now(*arguments: str) -> Settings:
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[Callable[[Layers], None]]:
+def progress_of(name: str) -> Iterator[Callable[[Layers], None]]:
     """What shows how far a pull is: a bar on a terminal, a line now and then elsewhere."""
     if not sys.stderr.isatty():
         from ..backends.images import in_lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from company import Company, company
 from conftest import or_give_up
 from docker_kernel.requirements import FOLDER
 from kernels import PATIENCE
+from terminal import on_terminal
 from wheels import wheel
 
 PROGRAM = "import sys; from docker_kernel.cli import main; sys.exit(main(['build', *sys.argv[1:]]))"
@@ -138,10 +140,12 @@ def test_an_environment_a_file_and_a_package_become_a_kernel(
     assert f"--Settings.image={TAG}" in spec["argv"]
     code = "import zz_indexed, zz_local, zz_named"
     docker_client.containers.run(TAG, ["python3", "-c", code], remove=True)
-    # The second time, the engine has it all.
-    again = build(environ, *words)
-    assert f"docker-kernel install --name built --image {TAG}" in again.stdout
-    assert "Successfully installed" not in again.stderr
+    # The second time, the engine has it all; on a terminal there is a bar.
+    status, printed, shown = on_terminal(command(*words), environ)
+    assert status == 0
+    assert f"docker-kernel install --name built --image {TAG}" in printed
+    assert re.search(rb"\d of \d steps", shown)
+    assert b"Successfully installed" not in shown
     assert docker_client.images.get(TAG).id == made.id
 
 
@@ -199,12 +203,3 @@ def test_an_environment_whose_python_the_base_has_not(
     done = build(environ, f"-r{tmp_path / 'environment.yml'}", "--base", image, "--tag", TAG)
     assert done.returncode == 1
     assert "the environment asks for ==3.99.*" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "says"), [([], "nothing to install"), (["six", "--tag", "Upper"], "image's name")]
-)
-def test_what_makes_no_sense(environ: dict[str, str], words: list[str], says: str) -> None:
-    done = build(environ, "--tag", TAG, *words)
-    assert done.returncode == 1
-    assert says in done.stderr

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import docker
@@ -26,6 +21,7 @@ from docker_kernel.errors import ImageNotFound, StartTimeout
 from engine import Engine
 from kernels import PATIENCE
 from registry import Registry, digest
+from terminal import on_terminal
 
 PROGRAM = "import sys; from docker_kernel.cli import main; sys.exit(main(['pull', *sys.argv[1:]]))"
 COMMAND = [sys.executable, "-c", PROGRAM]
@@ -174,18 +170,8 @@ def test_the_command_says_why_it_can_not(registry: Registry) -> None:
 
 def test_the_command_draws_a_bar_on_a_terminal(registry: Registry) -> None:
     registry.put("x", os.urandom(1 << 20))
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-    with os.fdopen(ours, "rb", buffering=0) as terminal:
-        command = [*COMMAND, f"{registry.host}/box:1"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
-            os.close(theirs)
-            shown = b""
-            with suppress(OSError):  # the end of a terminal
-                while data := terminal.read(4096):
-                    shown += data
-            assert process.stdout is not None
-            assert "is here: sha256:" in process.stdout.read()
-    assert process.returncode == 0
+    code, printed, shown = on_terminal([*COMMAND, f"{registry.host}/box:1"])
+    assert code == 0
+    assert "is here: sha256:" in printed
     assert b"1 of 1 layers" in shown
     assert b"B/s" in shown
