@@ -14,6 +14,8 @@ from pathlib import Path
 # Debian keeps dockerd, iptables and debootstrap in folders that a plain user's PATH lacks.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+APT_LOCK = "/run/lock/docker-kernel-tests"
+
 
 class CannotError(Exception):
     """Something can't be had on this machine; the text says what and why, in one line."""
@@ -70,7 +72,8 @@ def system_run(*command: str) -> str:
 def apt_install(*packages: str) -> None:
     """Install Debian packages. Raises CannotError."""
     say(f"installing {', '.join(packages)} with apt-get")
-    quiet = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q")
+    # One at a time, of all that share the tests: apt-get itself fails where another one runs.
+    quiet = ("flock", APT_LOCK, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q")
     system_run(*quiet, "update")
     system_run(*quiet, "install", "--yes", "--no-install-recommends", *packages)
 
