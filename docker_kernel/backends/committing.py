@@ -20,6 +20,7 @@ from .creation import HOME
 from .docker import Engine
 from .images import image_environment
 from .labels import PREFIX
+from .volumes import LIKE_LABEL
 
 NAMESPACE = "localhost/docker-kernel/"
 """How the names of these images begin. Cells choose the rest, so it is a place that nobody pulls
@@ -72,7 +73,7 @@ def commit(engine: Engine, container: str, name: str, progress: Progress) -> int
     replaced = _replaced(engine, name, mark, deadline)
     size = _size(engine, found["Id"])
     progress(f"writing {size / 1e6:.0f} MB as {name}; the container is paused meanwhile")
-    wanted = _config(found["Config"], base.get("Config") or {}, mark)
+    wanted = _config(found["Config"], base, mark)
     repository, _, tag = name.rpartition(":")
     with engine.calling("making the image", Deadline(COMMIT_SECONDS)) as api:
         made = api.commit(container, repository, tag, message="%docker commit", conf=wanted)
@@ -155,8 +156,9 @@ def _size(engine: Engine, container_id: str) -> int:
     return int(listed[0].get("SizeRw") or 0) if listed else 0
 
 
-def _config(container: Mapping[str, Any], base: Mapping[str, Any], mark: str) -> dict[str, Any]:
+def _config(container: Mapping[str, Any], image: Mapping[str, Any], mark: str) -> dict[str, Any]:
     """What the image's containers are made with, as those of its base."""
+    base = image.get("Config") or {}
     ours = image_environment({"Config": container})
     theirs = image_environment({"Config": base})
     # What was given by the setting env may be a secret: of that, the names stay, empty.
@@ -171,7 +173,7 @@ def _config(container: Mapping[str, Any], base: Mapping[str, Any], mark: str) ->
         "User": base.get("User") or "0",
         "WorkingDir": base.get("WorkingDir") or "/",
         "Env": [f"{name}={value}" for name, value in environment.items()],
-        "Labels": {**labels, COMMITTED: mark},
+        "Labels": {LIKE_LABEL: image["Id"], **labels, COMMITTED: mark},
     }
 
 

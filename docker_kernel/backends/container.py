@@ -37,7 +37,7 @@ from .sweeping import Sweeper
 from .throwaway import remove_container, remove_left
 from .trouble import trouble_of
 from .tunnel import dialer
-from .volumes import ensure_volumes
+from .volumes import LIKE_LABEL, ensure_volumes
 
 EXIT_SECONDS = 2.0
 """How long to wait for the engine to tell why a container ended."""
@@ -182,7 +182,10 @@ class DockerBackend(Stoppable):
         self._check_stopping()
         extra = self._settings.extra_ca
         certificates = read_certificates("extra_ca", extra) if extra else b""
-        lent = ensure_volumes(engine, image_id, python, bounds, deadline, progress, certificates)
+        like = str(((found.get("Config") or {}).get("Labels") or {}).get(LIKE_LABEL, ""))
+        lent = ensure_volumes(
+            engine, image_id, python, bounds, deadline, progress, certificates, like
+        )
         self._folder = choice.folder
         environment = image_environment(found)
         return Plan(

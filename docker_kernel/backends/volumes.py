@@ -25,6 +25,8 @@ from .throwaway import run_once
 
 KIND = "runtime"
 IMAGE_LABEL = f"{PREFIX}image"
+LIKE_LABEL = f"{PREFIX}made-of"
+"""A label of an image: the id of the one that it was made of, by %docker commit."""
 
 SWEEP_SECONDS = 15.0
 """How long the removal of old volumes may hold a filling up; the rest goes with the next one."""
@@ -42,18 +44,26 @@ def ensure_volumes(
     deadline: Deadline,
     progress: Progress,
     certificates: bytes = b"",
+    like: str = "",
 ) -> list[dict[str, Any]]:
     """The read-only mounts of what is lent to this Python, filled where a volume is new.
 
-    `certificates` are those of further authorities, in PEM. Raises StartError, EngineError,
+    `certificates` are those of further authorities, in PEM. `like` is the id of an image that this
+    one was made of: where its volumes are for the same Python and complete, they serve, and are
+    only read, so that nothing of this image gets into them. Raises StartError, EngineError,
     StartTimeout.
     """
     with deadline.step("looking at what is lent"):
         parts = runtime.parts()
+        lent = {part.name for part in parts}
         if certificates:
             parts.append(runtime.authorities(certificates))
     mounts = []
     for part in parts:
+        shared = part.volume_name(like, python.cache_tag, python.version)
+        if like and part.name in lent and _known_complete(engine, shared, deadline):
+            mounts.append({**_mount(shared, part, like), "ReadOnly": True})
+            continue
         name = part.volume_name(image_id, python.cache_tag, python.version)
         mount = _mount(name, part, image_id)
         if not _known_complete(engine, name, deadline):

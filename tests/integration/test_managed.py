@@ -21,6 +21,7 @@ from docker_kernel.backends.committing import COMMITTED, NAMESPACE
 from docker_kernel.backends.docker import Engine
 from docker_kernel.backends.inventory import containers
 from docker_kernel.backends.sweeping import sweep
+from docker_kernel.backends.volumes import LIKE_LABEL
 from docker_kernel.cli import main
 from docker_kernel.commands import Command, run
 from docker_kernel.config import Settings
@@ -246,7 +247,7 @@ def test_an_image_of_what_was_installed(
     assert found["SECRET_THING"] == ""
     assert found["LANG"] == "C.UTF-8"
     labels = made["Labels"]
-    assert not any(value for name, value in labels.items() if name != COMMITTED)
+    assert {name for name, value in labels.items() if value} == {COMMITTED, LIKE_LABEL}
     # Also for who knows nothing of this project.
     plain = docker_client.containers.run(
         kept, ["python3", "-c", "import kept_one; print(kept_one.name)"], remove=True
@@ -255,15 +256,18 @@ def test_an_image_of_what_was_installed(
 
 
 def test_a_container_of_the_image(kept: str) -> None:
-    sandbox = Sandbox(Settings(image=kept, mount_workspace=False))
+    """What is lent to its base is lent to it, too: nothing has to be unpacked and compiled."""
+    said: list[str] = []
+    sandbox = Sandbox(Settings(image=kept, mount_workspace=False), said.append)
     with closing(sandbox.connection()) as client:
         done = run(client, Command("python3 -c 'import kept_one; print(kept_one.name)'"))
     sandbox.stop()
     assert done.stdout == "kept_one\n"
+    assert not any("preparing" in text for text in said)
 
 
 def test_this_notebook_in_its_own_image(
-    kernel: Kernel, kept: str, docker_client: docker.DockerClient
+    kernel: Kernel, image: str, kept: str, docker_client: docker.DockerClient
 ) -> None:
     """Nobody has to be asked for what the same folder's code has made. Once more, it grows."""
     assert kept in shown(kernel.run(f"%docker image {kept}"))
@@ -276,6 +280,7 @@ def test_this_notebook_in_its_own_image(
     made = inspect(docker_client, kept)
     assert made["Id"] != first
     assert made["Config"]["Env"].count("SECRET_THING=") == 1
+    assert made["Config"]["Labels"][LIKE_LABEL] == inspect(docker_client, image)["Id"]
 
 
 def test_containers_of_the_image_are_not_ours(
