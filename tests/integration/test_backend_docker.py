@@ -20,8 +20,8 @@ from typing import Any
 
 import docker
 import pytest
+from docker.errors import APIError, NotFound
 from docker.errors import ImageNotFound as NoSuchImage
-from docker.errors import NotFound
 
 from cells import run
 from docker_kernel import runtime
@@ -718,7 +718,15 @@ def test_an_image_fills_no_volume_of_another_image(
     docker_client.images.remove(hostile_image, force=True)
     for backend in (good, again):
         backend.stop()
-    docker_client.volumes.get(volumes[1]["/opt/docker-kernel"]).remove()
+
+    def removed() -> bool:
+        # A stop waits for some seconds, and the engine goes on with it.
+        with suppress(APIError):
+            docker_client.volumes.get(volumes[1]["/opt/docker-kernel"]).remove()
+            return True
+        return False
+
+    assert wait_until(removed, 60)
     make().start(Deadline(120), print)
     there = {volume.name for volume in docker_client.volumes.list()}
     assert not set(volumes[0].values()) & there
