@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,15 @@ def test_without_a_choice_it_is_this_machines(text: str, tmp_path: Path) -> None
     (tmp_path / "config.json").write_text(text)
     assert find({"DOCKER_CONFIG": str(tmp_path)}) == Address(default_url())
     assert find({"DOCKER_CONFIG": str(tmp_path / "nowhere")}) == Address(default_url())
+
+
+def test_windows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """E2: its pipe is the default, and ssh is refused with what would be right."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert find({"DOCKER_CONFIG": str(tmp_path)}).url == "npipe:////./pipe/docker_engine"
+    assert find({"DOCKER_HOST": "npipe:////./pipe/other"}).url == "npipe:////./pipe/other"
+    with pytest.raises(EngineError, match="use tcp:// with TLS"):
+        find({"DOCKER_HOST": "ssh://far"})
 
 
 def test_a_context_that_is_not_there(config: Path) -> None:

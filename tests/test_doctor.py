@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-import docker_kernel.backends.docker
 from docker_kernel import doctor
+from docker_kernel.backends import address
 from docker_kernel.backends.docker import Engine
 from docker_kernel.cli import main
 from docker_kernel.config import Settings
@@ -164,7 +164,7 @@ def test_wsl_without_integration(
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setenv("DOCKER_CONFIG", str(place))
     monkeypatch.setenv("WSL_DISTRO_NAME", "Debian")
-    monkeypatch.setattr(docker_kernel.backends.docker, "_default_url", lambda: f"unix://{place}/x")
+    monkeypatch.setattr(address, "default_url", lambda: f"unix://{place}/x")
     found = report(capsys)
     assert "isn't connected to this WSL distribution" in found["engine"]["what"]
     assert "WSL integration" in found["engine"]["remedy"]
@@ -293,6 +293,7 @@ def test_room(free: float, level: str) -> None:
 def test_the_disk_of_an_engine_in_a_machine_of_its_own_is_not_seen_from_here(place: Path) -> None:
     here = {**INFO, "DockerRootDir": str(place)}
     assert engines.disk(replace(KNOWN, info=here)).level != "skipped"
+    assert engines.disk(replace(KNOWN, info=here, url="ssh://far")).level == "skipped"
     for more in ({"OperatingSystem": "Docker Desktop"}, {"DockerRootDir": f"{place}/no"}):
         assert engines.disk(replace(KNOWN, info={**here, **more})).level == "skipped"
 

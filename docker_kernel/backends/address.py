@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-import os
 import ssl
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -106,7 +106,9 @@ def find(environ: Mapping[str, str]) -> Address:
 
 def default_url() -> str:
     """Where the engine of this machine itself listens."""
-    return "npipe:////./pipe/docker_engine" if os.name == "nt" else "unix:///var/run/docker.sock"
+    if sys.platform == "win32":
+        return "npipe:////./pipe/docker_engine"
+    return "unix:///var/run/docker.sock"
 
 
 def _is_here(host: str) -> bool:
@@ -189,7 +191,8 @@ def _reading(what: str, remedy: str) -> Iterator[None]:
 
 def _check(url: str, named: str) -> None:
     """Raise EngineError where this can't be an engine's address."""
-    schemes = [*UNIX[:1], *_OVER_TCP, "ssh", *(["npipe"] if os.name == "nt" else [])]
+    windows = sys.platform == "win32"
+    schemes = [*UNIX[:1], *_OVER_TCP, "ssh", *(["npipe"] if windows else [])]
     parts = urlsplit(url)
     if parts.scheme not in schemes:
         known = ", ".join(f"{name}://" for name in schemes)
@@ -203,6 +206,8 @@ def _check(url: str, named: str) -> None:
         why = "it names no host"
     elif parts.scheme in _OVER_TCP and not port:
         why = "it names no port; usual are 2376 with TLS, and 2375 without"
+    elif parts.scheme == "ssh" and windows:
+        why = "on Windows that way isn't there yet; use tcp:// with TLS"
     elif parts.password:
         why = "a password has no place in it; use a key"
     if why:

@@ -113,8 +113,8 @@ class Engine:
     def attach(self, container: str, deadline: Deadline) -> Attachment:
         """Attach to the streams of a container that was created, but not yet started."""
         path = f"/containers/{container}/attach?stdin=1&stdout=1&stderr=1&stream=1"
-        stream = self._stream("attaching to the container", deadline, path, (STDOUT, STDERR))
-        return Attachment(stream)
+        found = self._stream("attaching to the container", deadline, path)
+        return Attachment(ProgramStream(*found, (STDOUT, STDERR)))
 
     def execute(
         self,
@@ -125,37 +125,47 @@ class Engine:
     ) -> ProgramStream:
         """Start a program in a container, with its streams in our hands; `kinds` are those that
         are read. What goes wrong is as for `calling`."""
-        return self._begin(self._prepare(container, command, deadline, True), deadline, kinds)
+        job = self.prepare(container, command, deadline)
+        return ProgramStream(*self.begin(job, deadline), kinds)
 
     def run(self, container: str, command: list[str], deadline: Deadline) -> tuple[int, bytes]:
         """Run a program in a container: its exit status, and what it printed."""
-        job = self._prepare(container, command, deadline, False)
+        job = self.prepare(container, command, deadline, stdin=False)
         what = "running a program in the container"
-        stream = self._begin(job, deadline, (STDOUT, STDERR))
+        stream = ProgramStream(*self.begin(job, deadline), (STDOUT, STDERR))
         with closing(stream), self._mapped(what, deadline):
             stream.set_timeout(_whole_seconds(deadline))
             output = b"".join(iter(stream.receive, b""))
         with self.calling(what, deadline) as api:
             return int(api.exec_inspect(job)["ExitCode"] or 0), output
 
-    def _prepare(self, container: str, command: list[str], deadline: Deadline, stdin: bool) -> str:
+    def prepare(
+        self,
+        container: str,
+        command: list[str],
+        deadline: Deadline,
+        *,
+        stdin: bool = True,
+        terminal: bool = False,
+    ) -> str:
+        """The engine's name for a program that `begin` starts."""
         with self.calling("preparing a program in the container", deadline) as api:
-            return str(api.exec_create(container, command, stdin=stdin)["Id"])
+            return str(api.exec_create(container, command, stdin=stdin, tty=terminal)["Id"])
 
-    def _begin(self, job: str, deadline: Deadline, kinds: tuple[int, ...]) -> ProgramStream:
-        body = {"Tty": False, "Detach": False}
+    def begin(
+        self, job: str, deadline: Deadline, *, terminal: bool = False
+    ) -> tuple[SocketStream, bytes]:
+        """Start it: its streams as the engine gives them, in frames where it has no terminal, and
+        what came of them already."""
         what = "starting a program in the container"
-        return self._stream(what, deadline, f"/exec/{job}/start", kinds, body)
+        body = {"Tty": terminal, "Detach": False}
+        return self._stream(what, deadline, f"/exec/{job}/start", body)
 
     def _stream(
-        self,
-        what: str,
-        deadline: Deadline,
-        path: str,
-        kinds: tuple[int, ...],
-        body: object = None,
-    ) -> ProgramStream:
-        """What the engine gives instead of an answer; see `calling` for what goes wrong."""
+        self, what: str, deadline: Deadline, path: str, body: object = None
+    ) -> tuple[SocketStream, bytes]:
+        """What the engine gives instead of an answer, and what came of it already; see `calling`
+        for what goes wrong."""
         with self._mapped(what, deadline), ExitStack() as undo:
             stream = self._connect(min(CONNECT_SECONDS, deadline.remaining()))
             undo.callback(stream.close)
@@ -164,7 +174,7 @@ class Engine:
             early = streams.upgrade(stream, what, f"{base}/v{self.version}{path}", body)
             stream.set_timeout(None)
             undo.pop_all()
-            return ProgramStream(stream, early, kinds)
+            return stream, early
 
     def _connect(self, seconds: float) -> SocketStream:
         if self.address.parts.scheme != "npipe":

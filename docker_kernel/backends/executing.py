@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import Any
 
 from ..deadline import Deadline
 from ..errors import DockerKernelError, EngineError
+from ..transport import SocketStream
 from .docker import Engine
-from .streams import FRAME
+from .streams import FRAME, end_input
 
 PIECE_BYTES = 65536
 ENGINE_SECONDS = 30.0
@@ -32,9 +31,9 @@ def execute(engine: Engine, container: str, command: Sequence[str], *, terminal:
 
     With `terminal` it has one of its own, which shows on ours. Raises EngineError, StartTimeout.
     """
-    with engine.calling("starting the command", Deadline(ENGINE_SECONDS)) as api:
-        job = str(api.exec_create(container, list(command), stdin=True, tty=terminal)["Id"])
-        streams = _Streams(api.exec_start(job, tty=terminal, socket=True))
+    deadline = Deadline(ENGINE_SECONDS)
+    job = engine.prepare(container, list(command), deadline, terminal=terminal)
+    streams = _Streams(*engine.begin(job, deadline, terminal=terminal))
     with closing(streams), ExitStack() as undo:
         if terminal:
             undo.enter_context(_raw())
@@ -63,28 +62,18 @@ def _exit_code(engine: Engine, job: str) -> int:
 
 
 class _Streams:
-    """What the SDK gives for a command that was started."""
+    """Those of a command that was started, and what came of them already."""
 
-    def __init__(self, stream: Any) -> None:
-        # A file for a Unix socket, and a socket otherwise.
-        self._keep = stream
-        self._socket = getattr(stream, "_sock", stream)
-        self._early = b""
-        with suppress(AttributeError, OSError):
-            # What came right behind the answer's head is in a buffer that nobody reads any more.
-            self._socket.settimeout(0)
-            self._early = stream._response.raw._fp.fp.peek()  # noqa: SLF001
-        with suppress(AttributeError):
-            self._socket.settimeout(None)
+    def __init__(self, stream: SocketStream, early: bytes) -> None:
+        self._stream = stream
+        self._early = early
 
     def feed(self) -> None:
         """Pass on what is typed, until its end."""
         with suppress(OSError):
             while data := os.read(_STDIN, PIECE_BYTES):
-                self._socket.sendall(data)
-        # TLS has no half to close; there the command doesn't see the end.
-        with suppress(OSError, AttributeError):
-            self._socket.shutdown(socket.SHUT_WR)
+                self._stream.send(data)
+        end_input(self._stream)
 
     def output(self, *, framed: bool) -> Iterator[tuple[int, bytes]]:
         """What the command prints, each piece with the descriptor that it is for."""
@@ -103,18 +92,14 @@ class _Streams:
 
     def close(self) -> None:
         """Hang up."""
-        with suppress(OSError, AttributeError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        for item in (self._keep, self._socket):
-            with suppress(OSError):
-                item.close()
+        self._stream.close()
 
     def _receive(self) -> bytes:
         if early := self._early:
             self._early = b""
             return early
         try:
-            return bytes(self._socket.recv(PIECE_BYTES))
+            return self._stream.receive()
         except OSError:
             return b""  # the exit code, or the engine's error, says more
 

@@ -106,6 +106,14 @@ class PipeStream(SocketStream):
     shut = deafen = close
 
 
+def end_input(stream: SocketStream) -> None:
+    """Say that no more is sent, where the way to the engine has a half to close: neither TLS nor a
+    Windows pipe has."""
+    if type(stream) in (SocketStream, TcpStream):
+        with suppress(OSError):
+            stream.socket.shutdown(socket.SHUT_WR)
+
+
 class ProgramStream(SocketStream):
     """The standard streams of a program in a container. Owns the connection to the engine.
 
@@ -150,11 +158,8 @@ class ProgramStream(SocketStream):
         self._stream.close()
 
     def end_input(self) -> None:
-        """Let the program see the end of its input, where the way to the engine has a half to
-        close: neither TLS nor a Windows pipe has."""
-        if type(self._stream) in (SocketStream, TcpStream):
-            with suppress(OSError, AttributeError):
-                self.socket.shutdown(socket.SHUT_WR)
+        """Let the program see the end of its input, as `end_input` can."""
+        end_input(self._stream)
 
     def _unpack(self, data: bytes) -> bytes:
         found = []

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from ..backends.address import Address
 from ..backends.docker import Engine
 from ..backends.images import image_name, inspect_image, not_here
 from ..backends.labels import KIND as KIND_LABEL
@@ -181,7 +182,7 @@ def clock(known: Known) -> Finding:
 def disk(known: Known) -> Finding:
     """Room where the engine keeps images and containers, as far as it is seen from here."""
     root = str(known.info.get("DockerRootDir", ""))
-    if known.kind not in IN_A_MACHINE and root:
+    if known.kind not in IN_A_MACHINE and not Address(known.url).remote and root:
         with suppress(OSError):
             return room(shutil.disk_usage(root).free, root, known)
     return Finding("disk", "skipped", f"the engine's folder {root} can't be seen from here")
