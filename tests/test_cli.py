@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import trustme
 
 from docker_kernel.cli import main
 from docker_kernel.cli.printer import Printer, describe_bundle
@@ -100,6 +101,19 @@ def test_install_with_settings(jupyter: Path) -> None:
         "--Settings.memory=8g",
         "--Settings.mount_workspace=False",
         "--Settings.user=1000:1000",
+    ]
+
+
+def test_install_finds_files_from_here_and_names_them_for_anywhere(
+    jupyter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "company.pem")
+    monkeypatch.chdir(tmp_path)
+    assert main(["install", "--extra-ca", "company.pem", "--secret-file", "later"]) == 0
+    spec = json.loads((jupyter / "docker" / "kernel.json").read_text())
+    assert spec["argv"][5:] == [
+        f"--Settings.extra_ca={tmp_path / 'company.pem'}",
+        f"--Settings.secret_file={tmp_path / 'later'}",
     ]
 
 

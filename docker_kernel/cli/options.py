@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from traitlets import Bool, Dict, Enum, Float, Integer, TraitType
@@ -13,6 +14,9 @@ from .choosing import complete_containers, complete_images
 
 TITLE = "settings"
 _PREFIX = "setting_"
+_FILES = ("extra_ca", "seccomp", "secret_file")
+"""The settings that name a file of this machine."""
+
 _COMPLETERS = {"container": complete_containers, "image": complete_images}
 
 
@@ -41,7 +45,12 @@ def given_settings(options: argparse.Namespace) -> list[str]:
     reader = SettingsReader()
     reader.parse_command_line(setting_words(options))
     # Without the environment and the config files: they are read again when the kernel starts.
-    return Settings.load(None, reader.cli_config, environ={}, pins={}).as_arguments()
+    settings = Settings.load(None, reader.cli_config, environ={}, pins={})
+    for name in _FILES:
+        if path := getattr(settings, name):
+            # It was found from here; the kernel starts elsewhere, in its notebook's folder.
+            setattr(settings, name, str(Path(path).expanduser().absolute()))
+    return settings.as_arguments()
 
 
 def setting_words(options: argparse.Namespace) -> list[str]:
