@@ -125,6 +125,17 @@ def test_nothing_of_what_this_kernel_imports_is_written(
     assert not list((folder / "sub").iterdir())
 
 
+def test_the_audit_log_is_not_written(port: int, folder: Path) -> None:
+    log = folder / "audit.log"
+    where = {"mode": "attached", "host": "localhost", "port": port, "workspace": str(folder)}
+    sandbox = Sandbox(Settings(audit_log=str(log), **where))
+    put(sandbox, "data.txt", "x", show)
+    with pytest.raises(UsageError, match="it is the audit log"):
+        get(sandbox, "x", "audit.log", show)
+    sandbox.stop()
+    assert '"event": "sent"' in log.read_text()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

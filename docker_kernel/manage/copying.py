@@ -188,6 +188,8 @@ def _check_target(path: Path, place: Path, settings: Settings, folder: Path) -> 
     real = path.parent.resolve() / path.name
     if any(real.is_relative_to(own.resolve()) for own in own_places()):
         why = "it is part of the Python that runs this kernel"
+    elif settings.audit_log and real == Path(settings.audit_log).expanduser().resolve():
+        why = "it is the audit log"
     elif not may(choose_user(settings.user, folder), place, os.W_OK | os.X_OK):
         why = "the container's user may not write there"
     else:
