@@ -16,6 +16,11 @@ Check = Callable[[str, Any], None]
 
 _SIZE = re.compile(r"(\d+)\s*([bkmgt]?)b?", re.IGNORECASE)
 _USER = re.compile(r"(\d+|[a-z_][\w.-]*)(:(\d+|[a-z_][\w.-]*))?", re.IGNORECASE)
+# name, [address], either with :port; or an IPv6 address as it is
+_SERVER = re.compile(
+    r"(?:\[([^][/\s]+)\]|([^][/\\:\s]+))(?::(\d+))?|([0-9a-f:.]*:[0-9a-f.]*:[0-9a-f:.]*(?:%\w+)?)",
+    re.IGNORECASE,
+)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _A_SIZE = "write a number and a unit, such as 2g"
 _WORD = re.compile(r"\w[\w.:@/-]*")
@@ -187,6 +192,24 @@ def network(name: str, value: Any) -> None:
         )
 
 
+def server(name: str, value: Any) -> None:
+    """A server's host, with or without its port."""
+    if value:
+        number(1, 65535)(f"the port of {name}", int(split_server(name, value)[1] or 1))
+
+
+def split_server(name: str, text: str) -> tuple[str, str]:
+    """Host and port of a server; the port is "" where there is none. Raises SettingError."""
+    match = _SERVER.fullmatch(text)
+    if match is None:
+        raise SettingError(
+            f"{name} is {text!r}",
+            "that is not a host's name or address",
+            "write NAME or NAME:PORT for a running server",
+        )
+    return match[1] or match[2] or match[4], match[3] or ""
+
+
 def variables(name: str, value: Any) -> None:
     """Names and values of environment variables."""
     for variable in value:
@@ -205,6 +228,7 @@ CHECKS: dict[str, Check] = {
     "env": variables,
     "extra_ca": certificates,
     "gpus": gpus,
+    "host": server,
     "lease": number(5, 604800),
     "memory": size(64 << 20, "Python with IPython needs some 64 MB"),
     "mounts": mounts,

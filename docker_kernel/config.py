@@ -25,7 +25,7 @@ from traitlets import (
 )
 from traitlets.config import Config, Configurable
 
-from .checks import CHECKS, parse_size
+from .checks import CHECKS, parse_size, split_server
 from .errors import SettingError
 from .pinned import Pin, read_pins
 from .sources import SECTION, gather
@@ -59,11 +59,12 @@ class Settings(Configurable):
         super().__init__(**keys)
 
     mode = CaselessStrEnum(
-        ["", "docker", "local", "attached"],
+        ["", "docker", "local", "attached", "auto"],
         default_value="",
         help="Where code runs. docker: in a new container. attached: on a running server (see host "
-        "and port) or in a running container. local: on this machine, WITHOUT a container. Empty: "
-        "attached where a host, a port or a container is given, else docker.",
+        "and port) or in a running container. local: on this machine, WITHOUT a container. auto, "
+        "for demonstrations: docker where an engine answers, else local. Empty: attached where a "
+        "host, a port or a container is given, else docker.",
     ).tag(config=True)
     allow_local = Bool(
         True,
@@ -172,7 +173,9 @@ class Settings(Configurable):
         help="A running container to use, by name or id, for mode attached: the server is brought "
         "into it, and it goes on when the kernel ends.",
     ).tag(config=True)
-    host = Unicode("", help="Where the running server is, for mode attached.").tag(config=True)
+    host = Unicode(
+        "", help="Where the running server is, HOST or HOST:PORT, for mode attached."
+    ).tag(config=True)
     port = Integer(0, help="The running server's port, for mode attached; 0 means 8000.").tag(
         config=True
     )
@@ -272,14 +275,16 @@ class Settings(Configurable):
         raise SettingError(what, why, remedy) from cause
 
     def resolved_mode(self) -> str:
-        """docker, local or attached: `mode`, or what the other settings ask for."""
-        if not self.mode:
+        """docker, local or attached: `mode`, or what the other settings ask for. For auto, docker
+        until a start has found out."""
+        if self.mode in ("", "auto"):
             return "attached" if self.host or self.port or self.container else "docker"
         return str(self.mode)
 
     def server_address(self) -> tuple[str, int]:
         """Host and port of the running server, for mode attached."""
-        return self.host or DEFAULT_SERVER_HOST, self.port or DEFAULT_SERVER_PORT
+        host, port = split_server("host", self.host or DEFAULT_SERVER_HOST)
+        return host, int(port or self.port or DEFAULT_SERVER_PORT)
 
     def workspace_folder(self) -> Path:
         """The workspace as an absolute path with symbolic links resolved. Raises SettingError."""

@@ -33,14 +33,17 @@ from .sources import CONFIG_NAME
 
 T = TypeVar("T")
 
+_OTHER_NAMES = {
+    # For everything that installs into Jupyter, --user means the user's own folder.
+    "user": "container-user",
+    "host": "connect",
+}
+
 SETTING_ALIASES = {
-    "container-user" if name == "user" else name.replace("_", "-"): f"Settings.{name}"
+    _OTHER_NAMES.get(name, name.replace("_", "-")): f"Settings.{name}"
     for name in Settings.class_traits(config=True)
 }
-"""A short form for each setting: --image, --memory, --start-timeout …
-
-Not --user: for everything that installs into Jupyter, that means the user's own folder.
-"""
+"""A short form for each setting: --image, --memory, --start-timeout …"""
 
 SETTING_FLAGS = {
     **{

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,6 +9,7 @@ from difflib import get_close_matches
 from traitlets.config import Config
 from traitlets.config.loader import DeferredConfigString
 
+from .checks import split_server
 from .errors import SettingError
 
 ENV_PREFIX = "DOCKER_KERNEL_"
@@ -24,12 +24,6 @@ _ALIKE = 0.8
 
 _NO_SETTINGS = (f"{ENV_PREFIX}COMMAND", f"{ENV_PREFIX}TEST_")
 """Variables by which a server knows the processes of a command, and tests know theirs."""
-
-# name, [address], either with :port; or an IPv6 address as it is
-_SERVER = re.compile(
-    r"(?:\[([^][/\s]+)\]|([^][/\\:\s]+))(?::(\d+))?|([0-9a-f:.]*:[0-9a-f.]*:[0-9a-f:.]*(?:%\w+)?)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -126,13 +120,12 @@ def _running_server(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
 
 
 def _split_address(text: str) -> tuple[str, str]:
-    match = _SERVER.fullmatch(text)
-    if match is None:
-        raise SettingError(
-            f"DOCKER_HOST is {text!r}",
-            "that is neither a host's name nor an engine's address",
-            f"for an engine's socket write DOCKER_HOST=unix://{text}"
-            if text.startswith("/")
-            else "write NAME or NAME:PORT for a running server, or unset it for a new container",
-        )
-    return match[1] or match[2] or match[4], match[3] or ""
+    try:
+        return split_server("DOCKER_HOST", text)
+    except SettingError as exc:
+        if text.startswith("/"):
+            remedy = f"for an engine's socket write DOCKER_HOST=unix://{text}"
+        else:
+            remedy = f"{exc.remedy}, or unset it for a new container"
+        why = "that is neither a host's name nor an engine's address"
+        raise SettingError(exc.what, why, remedy) from exc

@@ -111,7 +111,7 @@ def test_arguments_give_the_same_settings_again() -> None:
         ("user", "; rm -rf /", "UID:GID"),
         ("network", "host", "docker network ls"),
         ("network", "container:x", "docker network ls"),
-        ("mode", "dokcer", "mode is dokcer: it must be docker, local or attached"),
+        ("mode", "dokcer", "mode is dokcer: it must be docker, local, attached or auto"),
         ("pull", "sometimes", "missing, always or never"),
         ("mount_workspace", "perhaps", "True or False"),
         ("shm_size", "much", "number and a unit"),

@@ -6,6 +6,7 @@ import pytest
 
 from docker_kernel.config import Settings
 from docker_kernel.errors import SettingError
+from docker_kernel.launch import SettingsReader
 from docker_kernel.sources import engine_url
 
 
@@ -49,6 +50,24 @@ def test_docker_host_names_an_engine_or_a_server(
     assert settings.resolved_mode() == mode
     assert settings.server_address() == address
     assert engine_url(environ) == engine
+
+
+@pytest.mark.parametrize(
+    ("connect", "address"),
+    [("box", ("box", 8000)), ("box:9", ("box", 9)), ("[::1]:9", ("::1", 9)), ("::1", ("::1", 8000))],
+)
+def test_connect_takes_a_host_with_its_port(connect: str, address: tuple[str, int]) -> None:
+    """E3"""
+    reader = SettingsReader()
+    settings = Settings.load(reader.read([f"--connect={connect}"]), reader.cli_config, environ={})
+    assert settings.resolved_mode() == "attached"
+    assert settings.server_address() == address
+
+
+@pytest.mark.parametrize("host", ["box:http", "box:99999", "http://box"])
+def test_what_connect_does_not_take(host: str) -> None:
+    with pytest.raises(SettingError, match="DOCKER_KERNEL_HOST"):
+        Settings.load(environ={"DOCKER_KERNEL_HOST": host})
 
 
 def test_docker_timeout_counts_for_a_running_server_alone() -> None:

@@ -99,6 +99,10 @@ def make_backend(settings: Settings, handover: Mapping[str, str] | None = None) 
         from .local import LocalBackend
 
         return LocalBackend(settings)
+    if settings.mode == "auto":
+        from .auto import AutoBackend
+
+        return AutoBackend(settings, handover)
     from .container import DockerBackend
 
     return DockerBackend(settings, handover)
