@@ -174,8 +174,8 @@ def test_wsl_without_integration(
     ("value", "name", "words"),
     [
         ("/var/run/docker.sock", "settings", "DOCKER_HOST=unix:///var/run/docker.sock"),
-        ("foo://bar", "engine", "begins with none of unix://"),
-        ("tcp://", "engine", "can't be a Docker engine's address"),
+        ("foo://bar", "address", "begins with none of unix://"),
+        ("tcp://", "address", "can't be a Docker engine's address"),
         ("localhost:1", "port", "no server answers at localhost:1"),
     ],
 )
@@ -196,6 +196,28 @@ def test_a_docker_host_that_counts_for_nothing() -> None:
     said = machine.address({"DOCKER_HOST": "box"}, Settings(mode="docker", host="box"))
     assert said.level == "warning"
     assert said.remedy.endswith("unset DOCKER_HOST")
+
+
+def test_an_engine_on_another_machine() -> None:
+    said = machine.address({"DOCKER_HOST": "tcp://box.example:2375"}, Settings())
+    assert said.level == "warning"
+    assert "is not encrypted" in said.what
+    assert machine.address({"DOCKER_HOST": "ssh://me@box.example"}, Settings()).level == "ok"
+    # Its folders aren't ours, though one of ours may have the same name.
+    assert engines.disk(KNOWN).level != "skipped"
+    assert engines.disk(replace(KNOWN, url="ssh://me@box.example")).level == "skipped"
+
+
+def test_a_docker_context_that_is_not_there(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(place))
+    monkeypatch.setenv("DOCKER_CONTEXT", "away")
+    said = report(capsys)["address"]
+    assert said["level"] == "problem"
+    assert "away" in said["what"]
+    assert "docker context" in said["remedy"]
 
 
 # -- what an engine says

@@ -84,8 +84,13 @@ def _all(
         settings, container = Settings(), False
     else:
         yield machine.settings(settings)
-        yield machine.address(environ, settings)
     mode, known = settings.resolved_mode(), None
+    try:
+        yield machine.address(environ, settings)
+    except DockerKernelError as exc:
+        yield of_error("address", exc)
+        if mode == "docker" or settings.container:
+            return
     with ExitStack() as stack:
         if mode == "docker" or settings.container:
             obstacles = list(machine.in_the_way(environ))

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from docker_kernel_server import __version__
 
+from ..backends.address import find
 from ..config import Settings
 from ..sources import engine_url
 from ..specs import find_specs
@@ -96,25 +97,30 @@ def settings(loaded: Settings) -> Finding:
 
 
 def address(environ: Mapping[str, str], loaded: Settings) -> Finding:
-    """What DOCKER_HOST means here."""
+    """Which engine is meant, or which server. Raises EngineError where it can't be told."""
+    mode = loaded.resolved_mode()
     value = environ.get("DOCKER_HOST", "").strip()
-    if url := engine_url(environ):
-        return Finding("address", "ok", f"DOCKER_HOST names the engine at {hide_password(url)}")
-    if value or environ.get("DOCKER_PORT", "").strip():
+    if not engine_url(environ) and (value or environ.get("DOCKER_PORT", "").strip()):
         host, port = loaded.server_address()
         named = "DOCKER_HOST" if value else "DOCKER_PORT"
         return Finding(
             "address",
-            "ok" if loaded.resolved_mode() == "attached" else "warning",
+            "ok" if mode == "attached" else "warning",
             f"{named} names a running server at {host}:{port}, and no engine",
-            "kernels connect to that server, and start no container"
-            if loaded.resolved_mode() == "attached"
-            else f"the mode is {loaded.resolved_mode()}, so it counts for nothing",
-            f"for containers of their own: unset {named}",
+            f"the mode is {mode}, so it counts for nothing",
+            f"unset {named}",
         )
-    if context := environ.get("DOCKER_CONTEXT", ""):
-        return Finding("address", "ok", f"DOCKER_CONTEXT names the Docker context {context}")
-    return Finding("address", "ok", "DOCKER_HOST isn't set: the Docker context, or the default")
+    found = find(environ)
+    words = f"{found.named or 'the default'}: the engine at {hide_password(found.url)}"
+    if found.unsafe:
+        return Finding(
+            "address",
+            "warning",
+            f"{words}; the way there {found.unsafe}",
+            "an engine is as good as root on its machine",
+            "use ssh://USER@HOST, or TLS: https://docs.docker.com/engine/security/protect-access/",
+        )
+    return Finding("address", "ok", words)
 
 
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:

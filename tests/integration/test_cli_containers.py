@@ -22,7 +22,6 @@ import docker
 import pytest
 from docker.errors import APIError, NotFound
 
-from docker_kernel.backends.docker import Attachment
 from docker_kernel.backends.inventory import Container, containers
 from docker_kernel.backends.labels import PREFIX, labels
 from docker_kernel.backends.owners import Owner
@@ -307,8 +306,7 @@ def test_logs_that_are_followed_end_with_the_container(
             assert process.stdout is not None
             # What would clear a terminal does nothing here.
             assert process.stdout.readline() == "o[2Jä\n"
-            stream = docker_client.api.attach_socket(name, {"stdin": 1, "stream": 1})
-            with closing(Attachment(stream)) as attached:
+            with connect() as found, closing(found.attach(name, Deadline(60))) as attached:
                 attached.send_line(b"two", last=False)
             assert process.stdout.readline() == "two\n"
         finally:
