@@ -17,6 +17,7 @@ from pathlib import Path
 
 import docker
 
+import podman
 from dockerd import ThrowAway, cannot_start, connect, why_silent
 from system import CannotError, say
 
@@ -94,6 +95,7 @@ def main(arguments: list[str]) -> int:
                 say(f"engine: {find_or_start(ThrowAway(), keep=True).host}")
             case ["stop"]:
                 ThrowAway().stop()
+                podman.remove()
                 say("engine: the throw-away one is off and gone")
             case ["status"]:
                 engine = find()

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, BinaryIO
 import docker
 import trustme
 
+from bridge import free_subnet
 from system import (
     CannotError,
     apt_install,
     end,
     is_root,
     on_debian,
+    system_environment,
     system_run,
     system_tool,
     wait_until,
@@ -278,3 +280,76 @@ def sshd() -> str:
         raise CannotError("there is no sshd; installing it would open this machine's port 22")
     apt_install("openssh-server")
     return system_tool("sshd") or "sshd"
+
+
+class FarDockerd:
+    """A dockerd on another machine, as far as the network goes: it has one of its own, and speaks
+    TLS alone. It has no images. From `__enter__` to `__exit__`; raises CannotError."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.certificates: Certificates
+        self.host = ""
+        self._name = f"dkf{os.getpid()}"
+        self._stack = contextlib.ExitStack()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as DOCKER_HOST has it."""
+        return f"tcp://{self.host}:2376"
+
+    def __enter__(self) -> Self:
+        if not is_root() or system_tool("dockerd") is None or system_tool("nsenter") is None:
+            raise CannotError("a dockerd with a network of its own needs root, dockerd and nsenter")
+        with contextlib.ExitStack() as undo:
+            self._plug_in(undo)
+            self.certificates = Certificates(self.folder / "client", self.host)
+            self._start(undo)
+            self._stack = undo.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _plug_in(self, undo: contextlib.ExitStack) -> None:
+        subnet = free_subnet()
+        ours, self.host = subnet[1], str(subnet[2])
+        system_run("ip", "netns", "add", self._name)
+        undo.callback(system_run, "ip", "netns", "delete", self._name)
+        # The other end goes with the network that it is in.
+        ends = (f"{self._name}a", f"{self._name}b")
+        system_run(*("ip", "link", "add", ends[0], "type", "veth"), "peer", ends[1])
+        undo.callback(_quietly, "ip", "link", "delete", ends[0])
+        system_run("ip", "link", "set", ends[1], "netns", self._name)
+        system_run("ip", "addr", "add", f"{ours}/30", "dev", ends[0])
+        system_run("ip", "link", "set", ends[0], "up")
+        system_run("ip", "-n", self._name, "addr", "add", f"{self.host}/30", "dev", ends[1])
+        system_run("ip", "-n", self._name, "link", "set", ends[1], "up")
+
+    def _start(self, undo: contextlib.ExitStack) -> None:
+        files = self.certificates.engine_files(self.folder / "engine")
+        command = [
+            *("nsenter", f"--net=/var/run/netns/{self._name}", "dockerd", "--host", self.url),
+            *("--tlsverify", f"--tlscacert={files}/ca.pem"),
+            *(f"--tlscert={files}/cert.pem", f"--tlskey={files}/key.pem"),
+            *("--bridge=none", "--iptables=false", "--ip6tables=false"),
+            *("--pidfile", str(self.folder / "pid"), "--data-root", str(self.folder / "data")),
+            *("--exec-root", str(self.folder / "exec")),
+        ]
+        log = undo.enter_context((self.folder / "log").open("wb"))
+        process = subprocess.Popen(command, env=system_environment(), stdout=log, stderr=log)
+        undo.callback(end, process)
+
+        def answers() -> bool:
+            with contextlib.suppress(OSError), socket.create_connection((self.host, 2376), 1):
+                return True
+            return False
+
+        if not wait_until(lambda: answers() or process.poll() is not None, 30) or not answers():
+            words = (self.folder / "log").read_text(errors="replace").strip().splitlines()[-2:]
+            raise CannotError(f"dockerd did not start: {' | '.join(words)}")
+
+
+def _quietly(*command: str) -> None:
+    with contextlib.suppress(CannotError):
+        system_run(*command)

@@ -6,8 +6,10 @@ loopback, or through an sshd.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,11 +24,17 @@ from docker_kernel.backends.docker import Engine as OurEngine
 from docker_kernel.client import Client
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
-from docker_kernel.errors import EngineDenied, EngineError, EngineNotFound, EngineNotRunning
+from docker_kernel.errors import (
+    EngineDenied,
+    EngineError,
+    EngineNotFound,
+    EngineNotRunning,
+    ImageNotFound,
+)
 from docker_kernel.sandbox import Sandbox
 from docker_kernel_server import messages as wire
 from engine import Engine
-from far import Certificates, Front, Sshd, make_context, outer_address
+from far import Certificates, FarDockerd, Front, Sshd, make_context, outer_address
 from kernels import PATIENCE, Kernel
 from system import CannotError
 
@@ -275,6 +283,31 @@ def test_a_host_that_does_not_answer(host: str, monkeypatch: pytest.MonkeyPatch)
         assert "firewall" in caught.value.remedy
     with pytest.raises(EngineNotRunning, match="refused"):
         connect()
+
+
+def test_a_dockerd_with_a_network_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E2: in its own words; nothing of it is at hand here but the one port."""
+    with tempfile.TemporaryDirectory(prefix="dk-") as short, contextlib.ExitStack() as stack:
+        with or_give_up():
+            dockerd = stack.enter_context(FarDockerd(Path(short)))
+        for name in NAMING:
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("DOCKER_HOST", dockerd.url)
+        with pytest.raises(EngineDenied, match="wants TLS") as caught:
+            connect()
+        assert "DOCKER_CERT_PATH" in caught.value.remedy
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        (tmp_path / "ca.pem").write_text((dockerd.certificates.folder / "ca.pem").read_text())
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+        with pytest.raises(EngineDenied, match="certificate") as caught:
+            connect()
+        assert "cert.pem and key.pem" in caught.value.remedy
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(dockerd.certificates.folder))
+        connect()
+        with pytest.raises(ImageNotFound, match="no image nothing"):
+            Sandbox(Settings(image="nothing", pull="never")).client()
 
 
 @by_way("ssh")
