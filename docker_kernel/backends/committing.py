@@ -7,6 +7,7 @@ home, so HOME and what belongs to it stay.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -75,9 +76,22 @@ def commit(engine: Engine, container: str, name: str, progress: Progress) -> int
     progress(f"writing {size / 1e6:.0f} MB as {name}; the container is paused meanwhile")
     wanted = _config(found["Config"], base, mark)
     repository, _, tag = name.rpartition(":")
+    names = {"repository": repository, "tag": tag, "message": "%docker commit"}
     with engine.calling("making the image", Deadline(COMMIT_SECONDS)) as api:
-        made = api.commit(container, repository, tag, message="%docker commit", conf=wanted)
-        _check_made(api, name, api.inspect_image(made["Id"])["Config"], wanted)
+        made = api.commit(container, **names, conf=wanted)
+        if wrong := _differences(api, made["Id"], wanted):
+            # Podman doesn't hear what is said in this way.
+            first, made = made, api.commit(container, **names, changes=_instructions(wanted))
+            api.remove_image(first["Id"])
+            wrong = _differences(api, made["Id"], wanted)
+        if wrong:
+            # It would start our server, and may hold secrets.
+            api.remove_image(name)
+            raise ImageError(
+                "the image was not kept",
+                f"the engine has given it another {', '.join(wrong)} than it was told",
+                "write down what was installed, and build an image of that: %docker freeze",
+            )
     if replaced:
         _remove(engine, replaced)
     return size
@@ -177,23 +191,24 @@ def _config(container: Mapping[str, Any], image: Mapping[str, Any], mark: str) -
     }
 
 
-def _check_made(api: Any, name: str, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise ImageError where the engine didn't do as it was told, and remove the image: it would
-    start our server, and may hold secrets."""
-    wrong = [
-        key
-        for key, value in wanted.items()
-        if (sorted(made[key]) if key == "Env" else made.get(key) or type(value)())
-        != (sorted(value) if key == "Env" else value)
+def _differences(api: Any, image_id: str, wanted: Mapping[str, Any]) -> list[str]:
+    """In what an image isn't as the engine was told to make it."""
+    made = api.inspect_image(image_id)["Config"]
+    found = {**made, "Env": sorted(made.get("Env") or [])}
+    told = {**wanted, "Env": sorted(wanted["Env"])}
+    return [key for key, value in told.items() if (found.get(key) or type(value)()) != value]
+
+
+def _instructions(wanted: Mapping[str, Any]) -> list[str]:
+    """The same as lines of a Dockerfile, as Podman reads them: it takes no quotes off."""
+    return [
+        f"ENTRYPOINT {json.dumps(wanted['Entrypoint'])}",
+        f"CMD {json.dumps(wanted['Cmd'])}",
+        f"USER {wanted['User']}",
+        f"WORKDIR {wanted['WorkingDir']}",
+        *(f"ENV {line}" for line in wanted["Env"]),
+        *(f"LABEL {key}={value}" for key, value in wanted["Labels"].items()),
     ]
-    if not wrong:
-        return
-    api.remove_image(name)
-    raise ImageError(
-        "the image was not kept",
-        f"the engine has given it another {', '.join(wrong)} than it was told",
-        "write down what was installed, and build an image of that: %docker freeze",
-    )
 
 
 def _remove(engine: Engine, image_id: str) -> None:

@@ -13,17 +13,21 @@ import pytest
 
 from conftest import or_give_up
 from docker_kernel import files
+from docker_kernel.backends.committing import COMMITTED
 from docker_kernel.backends.docker import Engine as OurEngine
 from docker_kernel.backends.sweeping import _seconds_without_client as without_client
 from docker_kernel.backends.sweeping import look
+from docker_kernel.backends.volumes import LIKE_LABEL
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
 from docker_kernel.errors import ConnectionLost
+from docker_kernel.manage import keeping
 from docker_kernel.sandbox import Sandbox
 from docker_kernel_server import messages as wire
 from kernels import PATIENCE, Kernel
 from podman import Podman
 from system import wait_until
+from wheels import wheel
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +149,26 @@ def test_why_it_ended(there: str) -> None:
             request.result(PATIENCE)
     finally:
         made.stop()
+
+
+def test_what_is_kept_of_a_container(sandbox: Sandbox, folder: Path) -> None:
+    """An image, and what is written down."""
+    package = wheel(folder, "kept_one").name
+    text_of(sandbox, f"python3 -m pip install -q --no-index ./{package}")
+    assert "kept_one 1.0 came from file:" in keeping.freeze(sandbox, print, force=True)
+    with closing(docker.DockerClient(os.environ["DOCKER_HOST"])) as client:
+        nameless = client.images.list(filters={"dangling": True})
+    said = keeping.commit(sandbox, f"podman-{folder.parent.name}".lower(), print, "use")
+    name = said.split()[2]
+    with closing(docker.DockerClient(os.environ["DOCKER_HOST"])) as client:
+        try:
+            config = client.images.get(name).attrs["Config"]
+            assert not config["Entrypoint"]
+            assert (config["Cmd"], config["User"]) == (["python3"], "0")
+            labels = {key for key, value in config["Labels"].items() if value}
+            assert labels == {COMMITTED, LIKE_LABEL}
+            assert client.images.list(filters={"dangling": True}) == nameless
+            look = ["python3", "-c", "import kept_one; print(kept_one.name)"]
+            assert client.containers.run(name, look, remove=True) == b"kept_one\n"
+        finally:
+            client.images.remove(name)
