@@ -147,6 +147,8 @@ class ContainerClient:
         try:
             sandbox.client()
         except OlderServer as exc:
+            if self.settings.tls:  # it is asked for, and raw commands go without
+                raise
             log.info("%s", exc)
             host, port = self.settings.server_address()
             self._older = RawClient(host, port, self.settings.start_timeout, self._gate)

@@ -18,6 +18,7 @@ import pytest
 import older
 from docker_kernel import aio, tools
 from docker_kernel.commands import Command, Done
+from docker_kernel.contact import NotConnected
 from docker_kernel.errors import OlderServer, ServerNotThere
 from docker_kernel.raw import MAX_COMMAND_BYTES, RawClient
 from docker_kernel.sandbox import Sandbox
@@ -242,6 +243,23 @@ def test_a_session_needs_a_newer_server(folder: Path) -> None:
         assert "no Python sessions" in str(raised.value)
         assert "docker_kernel_server" in raised.value.remedy
         assert f":{port}" in str(raised.value)
+
+
+@pytest.mark.parametrize("asked", ["secret_file", "tls"])
+def test_who_asks_for_more_sends_it_no_command(
+    asked: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """X3, P6: else whoever listens there would only have to say that it is an older server."""
+    values = {"secret_file": str(tmp_path / "secret"), "tls": "00" * 32}
+    (tmp_path / "secret").write_text("s" * 32)
+    # Behind something that adds TLS, an older server is seen as one.
+    monkeypatch.setattr("docker_kernel.tls.secure", lambda stream, *_: stream)
+    with older.serving(folder) as (server, port):
+        with tools.create_docker_client("127.0.0.1", port, **{asked: values[asked]}) as client:
+            with pytest.raises(NotConnected):
+                client.run(Command("touch here"))
+        assert [text for text in server.seen if '"hello"' not in text] == []
+        assert not (folder / "here").exists()
 
 
 # ---- this client's raw commands on this server

@@ -268,6 +268,9 @@ class ServerSide:
         self._lines.limit = MAX_LINE_BYTES
 
 
+NO_SECRET_THERE = "a secret is set here, and the server doesn't have one"
+
+
 class ClientSide:
     """The client's end of one connection.
 
@@ -315,6 +318,9 @@ class ClientSide:
                 raise line
             message = load_line(line)
             if not self.ready and _answers_raw(message):
+                if self._secret is not None:
+                    # Who goes on with raw commands would send them to whoever listens there.
+                    raise AuthenticationFailed(NO_SECRET_THERE)
                 raise RawCommandsOnly("it took the hello for a shell command")
             return parse_event(message)
         except ProtocolError as exc:
@@ -350,7 +356,7 @@ class ClientSide:
             raise AuthenticationFailed(
                 "the server wants a secret and none is set here"
                 if self._secret is None
-                else "a secret is set here, and the server doesn't have one"
+                else NO_SECRET_THERE
             )
         check_nonce(hello.nonce)
         if self._secret is not None and hello.proof is not None:
