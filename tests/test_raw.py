@@ -255,9 +255,11 @@ def test_who_asks_for_more_sends_it_no_command(
     # Behind something that adds TLS, an older server is seen as one.
     monkeypatch.setattr("docker_kernel.tls.secure", lambda stream, *_: stream)
     with older.serving(folder) as (server, port):
-        with tools.create_docker_client("127.0.0.1", port, **{asked: values[asked]}) as client:
-            with pytest.raises(NotConnected):
-                client.run(Command("touch here"))
+        with (
+            tools.create_docker_client("127.0.0.1", port, **{asked: values[asked]}) as client,
+            pytest.raises(NotConnected),
+        ):
+            client.run(Command("touch here"))
         assert [text for text in server.seen if '"hello"' not in text] == []
         assert not (folder / "here").exists()
 

@@ -54,7 +54,12 @@ def test_docker_host_names_an_engine_or_a_server(
 
 @pytest.mark.parametrize(
     ("connect", "address"),
-    [("box", ("box", 8000)), ("box:9", ("box", 9)), ("[::1]:9", ("::1", 9)), ("::1", ("::1", 8000))],
+    [
+        ("box", ("box", 8000)),
+        ("box:9", ("box", 9)),
+        ("[::1]:9", ("::1", 9)),
+        ("::1", ("::1", 8000)),
+    ],
 )
 def test_connect_takes_a_host_with_its_port(connect: str, address: tuple[str, int]) -> None:
     """E3"""

@@ -268,7 +268,7 @@ class ServerSide:
         self._lines.limit = MAX_LINE_BYTES
 
 
-NO_SECRET_THERE = "a secret is set here, and the server doesn't have one"
+NO_SECRET_THERE = "a secret is set here, and the server doesn't have one"  # noqa: S105  (words)
 
 
 class ClientSide:
