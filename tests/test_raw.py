@@ -250,7 +250,7 @@ def test_who_asks_for_more_sends_it_no_command(
     asked: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """X3, P6: else whoever listens there would only have to say that it is an older server."""
-    values = {"secret_file": str(tmp_path / "secret"), "tls": "00" * 32}
+    values: dict[str, Any] = {"secret_file": str(tmp_path / "secret"), "tls": "00" * 32}
     (tmp_path / "secret").write_text("s" * 32)
     # Behind something that adds TLS, an older server is seen as one.
     monkeypatch.setattr("docker_kernel.tls.secure", lambda stream, *_: stream)
