@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,12 +208,13 @@ def _fetch_file(client: Client, path: str, local: Path, progress: Progress | Non
     try:
         with _open_part(part, kept) as sink:
             _fetch(client, path, sink, progress, local.absolute().parent)
-        with contextlib.suppress(FileNotFoundError):
-            state = local.lstat()
-            if stat.S_ISREG(state.st_mode):
-                part.chmod(stat.S_IMODE(state.st_mode))
+            with contextlib.suppress(FileNotFoundError):
+                state = local.lstat()
+                if stat.S_ISREG(state.st_mode):
+                    _chmod(sink, part, stat.S_IMODE(state.st_mode))
+            ours = os.fstat(sink.fileno())
         # A link that stands there is replaced, not followed: in a folder that the container shares,
-        # its code could have laid it.
+        # its code could have laid it, in the place of the part, too.
         part.replace(local)
     except ConnectionLost:
         part.replace(kept)
@@ -220,6 +222,16 @@ def _fetch_file(client: Client, path: str, local: Path, progress: Progress | Non
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    if not os.path.samestat(ours, local.lstat()):
+        raise _damaged(path, f"something else was put into the place of {local} meanwhile")
+
+
+def _chmod(file: BinaryIO, path: Path, mode: int) -> None:
+    """Change the mode of an open file, and of no other that has taken its name."""
+    if sys.platform == "win32":
+        path.chmod(mode)
+    else:
+        os.fchmod(file.fileno(), mode)
 
 
 def _open_part(part: Path, kept: Path) -> BinaryIO:

@@ -158,6 +158,28 @@ def test_a_local_file_keeps_its_permissions_and_a_link_is_not_followed(
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
+def test_what_takes_the_place_of_a_file_that_comes_leads_nowhere(
+    client: Client, tmp_path: Path
+) -> None:
+    """Code sees the file grow in a shared folder, and may lay a link in its place."""
+    shared, key = tmp_path / "shared", tmp_path / "key"
+    shared.mkdir()
+    (shared / "file").write_bytes(b"old")
+    (shared / "file").chmod(0o666)
+    key.write_bytes(b"a key")
+    key.chmod(0o600)
+    files.put(client, b"new", "new")
+
+    def swap(*_: int) -> None:
+        (part,) = shared.glob(".docker-kernel-*.part")
+        part.unlink()
+        part.symlink_to(key)
+
+    with pytest.raises(TransferError, match="something else"):
+        files.get(client, "new", shared / "file", swap)
+    assert (stat.S_IMODE(key.stat().st_mode), key.read_bytes()) == (0o600, b"a key")
+
+
 class Cut:
     """A progress that ends the transfer after the first piece."""
 
