@@ -166,14 +166,15 @@ class Engine:
     ) -> tuple[SocketStream, bytes]:
         """What the engine gives instead of an answer, and what came of it already; see `calling`
         for what goes wrong."""
-        with self._mapped(what, deadline), ExitStack() as undo:
-            stream = self._connect(min(CONNECT_SECONDS, deadline.remaining()))
-            undo.callback(stream.close)
-            stream.set_timeout(_whole_seconds(deadline))
-            base = self.address.parts.path.rstrip("/") if self.address.parts.port else ""
-            early = streams.upgrade(stream, what, f"{base}/v{self.version}{path}", body)
-            stream.set_timeout(None)
-            undo.pop_all()
+        with ExitStack() as undo:
+            with self._mapped(what, deadline):
+                stream = self._connect(min(CONNECT_SECONDS, deadline.remaining()))
+                undo.callback(stream.close)
+                stream.set_timeout(_whole_seconds(deadline))
+                base = self.address.parts.path.rstrip("/") if self.address.parts.port else ""
+                early = streams.upgrade(stream, what, f"{base}/v{self.version}{path}", body)
+                stream.set_timeout(None)
+            undo.pop_all()  # also a step that fails at its end leaves no connection
             return stream, early
 
     def _connect(self, seconds: float) -> SocketStream:
