@@ -6,6 +6,7 @@ What a container has to do with it is in integration/test_managed.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +113,15 @@ def test_what_needs_a_container_of_ours(kernel: Kernel, line: str) -> None:
     assert cell.reply["content"]["ename"] == "UsageError"
     assert "was not done" in cell.error
     assert "To mend it" in cell.error
+
+
+def test_without_an_engine(tmp_path: Path) -> None:
+    """Where the code runs on this machine, there is no container to speak of."""
+    env = {"DOCKER_HOST": f"unix://{tmp_path}/nowhere.sock"}
+    with Kernel("--mode=auto", folder=tmp_path, env=env) as kernel:
+        kernel.run("x = 1")
+        assert "its mode is local" in kernel.run("%docker image python:3.12").error
+        assert "without a container" in kernel.run("%docker commit mine").error
+        assert kernel.run("x").result == "1"
+        assert "fresh server" in shown(kernel.run("%docker reset"))
+        assert kernel.run("x").reply["content"]["ename"] == "NameError"

@@ -139,7 +139,7 @@ class Manager:
             f"May this notebook's cells run in the image {line.name}, and read all that is in it?"
         ):
             raise UsageError(f"%docker image {line.name} was not done", "you didn't say yes")
-        self._renew(work, image=line.name)
+        self._renew(work, image=line.name, mode="docker")
         sandbox = self._session.sandbox
         return f"A fresh container runs: {sandbox.describe()}. Variables and packages are gone."
 
@@ -157,7 +157,11 @@ class Manager:
     def _get(self, line: Namespace, work: Work) -> Answer:
         return copying.get(self._session.sandbox, line.remote, line.local, work.show)
 
-    def _renew(self, work: Work, **asked: str) -> None:
+    def _renew(self, work: Work, mode: str = "", **asked: str) -> None:
+        # Where the settings leave the choice, it is made: no code goes from a container to this
+        # machine by this.
+        if chosen := str(self._session.sandbox.settings.mode):
+            asked["mode"] = mode or chosen
         work.now = lambda: self._launcher.progress
         self._launcher.renew(work.cancellation, **asked)
 
