@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 
 # Jupyter starts kernels in the notebook's folder, and cells write files there: no module of that
-# folder may be imported on this machine. (-P does this too, but only since Python 3.11.)
+# folder may be imported on this machine. (-P does this too, but only since Python 3.11.) By its
+# name the folder stands there where PYTHONPATH has an empty part: PYTHONPATH=$PYTHONPATH:/more.
 START = (
-    "import sys; sys.path[:] = filter(None, sys.path); "
+    "import os, sys; sys.path[:] = [x for x in sys.path if x not in ('', os.getcwd())]; "
     "from docker_kernel.launch import main; main()"
 )
 

@@ -306,8 +306,10 @@ def test_ctrl_c_before_the_first_cell(
 def test_a_kernel_that_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "ipykernel.py").write_text("raise SystemExit('this ipykernel is broken')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "ipykernel.py").write_text("raise SystemExit('this ipykernel is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(broken))
     notebook = write_notebook(tmp_path / "a.ipynb", "1")
     program = "import sys; from docker_kernel.cli import main; sys.exit(main())"
     words = ["run", str(notebook), "--mode=attached", "--port=1"]

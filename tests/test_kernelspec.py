@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,6 +23,19 @@ def test_kernel_json() -> None:
     assert spec["display_name"] == DEFAULT_DISPLAY_NAME == "Python 3 (Docker)"
     assert spec["language"] == "python"
     assert spec["interrupt_mode"] == "message"
+
+
+@pytest.mark.parametrize("path", ["", ":/more", "/more:", "."])
+def test_nothing_of_the_notebooks_folder_is_imported(path: str, tmp_path: Path) -> None:
+    """Cells write there; and an empty part of PYTHONPATH is that folder, by its name."""
+    for name in ("argparse", "docker_kernel", "jupyter_core", "traitlets"):
+        (tmp_path / f"{name}.py").write_text("open('imported', 'a').write(__name__)")
+    argv = [word for word in kernel_argv(["--version"]) if word not in ("-f", "{connection_file}")]
+    done = subprocess.run(
+        argv, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
+    )
+    assert not (tmp_path / "imported").exists(), done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_only_what_jupyter_knows_is_shipped() -> None:
