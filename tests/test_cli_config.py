@@ -292,3 +292,15 @@ def test_a_shell_completes_names(
         check=True,
     )
     assert offered == {word.strip() for word in done.stdout.split() if not word.startswith("-h")}
+
+
+SLOW = ["docker", "requests", "zmq", "IPython", "jupyter_client", "nbclient", "nbformat", "tqdm"]
+
+
+def test_the_command_imports_nothing_slow_before_it_needs_it() -> None:
+    code = (
+        "import sys; from docker_kernel.cli import make_parser; make_parser();"
+        f"print([name for name in {SLOW!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

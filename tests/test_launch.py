@@ -54,7 +54,7 @@ def test_what_is_off_is_switched_on_by_its_name_alone() -> None:
     [
         ({"DOCKER_HOST": "tcp://127.0.0.1:1"}, EngineNotRunning, "unset DOCKER_HOST"),
         ({"DOCKER_HOST": "unix:///nowhere"}, EngineNotFound, "unset DOCKER_HOST"),
-        ({"DOCKER_HOST": "ssh://nowhere"}, EngineError, "on another machine"),
+        ({"DOCKER_HOST": "ssh://nowhere"}, EngineError, "answers at ssh://nowhere"),
         ({"DOCKER_HOST": "foo://bar"}, EngineError, "begins with none of unix://, tcp://"),
         ({"DOCKER_HOST": "a b"}, SettingError, "neither a host's name nor"),
         ({"DOCKER_HOST": "localhost:99999"}, SettingError, "correct DOCKER_HOST"),
