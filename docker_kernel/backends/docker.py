@@ -166,16 +166,16 @@ class Engine:
     ) -> tuple[SocketStream, bytes]:
         """What the engine gives instead of an answer, and what came of it already; see `calling`
         for what goes wrong."""
+        base = self.address.parts.path.rstrip("/") if self.address.parts.port else ""
         with ExitStack() as undo:
             with self._mapped(what, deadline):
                 stream = self._connect(min(CONNECT_SECONDS, deadline.remaining()))
                 undo.callback(stream.close)
                 stream.set_timeout(_whole_seconds(deadline))
-                base = self.address.parts.path.rstrip("/") if self.address.parts.port else ""
                 early = streams.upgrade(stream, what, f"{base}/v{self.version}{path}", body)
                 stream.set_timeout(None)
             undo.pop_all()  # also a step that fails at its end leaves no connection
-            return stream, early
+        return stream, early
 
     def _connect(self, seconds: float) -> SocketStream:
         if self.address.parts.scheme != "npipe":
@@ -281,7 +281,7 @@ def _is_timeout(error: Exception) -> bool:
     """Whether an answer took too long to begin, or to go on, which the SDK calls a lost
     connection."""
     kinds = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
-    return any(isinstance(item, kinds) for item in (error, *error.args))
+    return any(isinstance(item, kinds) for item in (error, error.__cause__, *error.args))
 
 
 def _unreadable_login(error: Exception) -> LoginUnreadable:
