@@ -17,8 +17,9 @@ from docker_kernel_server import __version__
 
 from .config import Settings
 from .kernel import DockerKernel
-from .launch import SETTING_ALIASES, SETTING_FLAGS, Launcher
+from .launch import Launcher
 from .parent import ParentWatch
+from .reader import SETTING_ALIASES, SETTING_FLAGS
 
 # What of ipykernel's aliases and flags is about a shell in this process has no place here.
 _CHANNELS = (

@@ -22,8 +22,8 @@ from .commands import Command, Done, OnText
 from .config import Settings
 from .errors import DockerKernelError, OlderServer, ServerNotThere, SettingError, StartCancelled
 from .gate import Gate
-from .launch import SettingsReader
 from .raw import RawClient
+from .reader import SettingsReader
 from .replies import server_status
 from .sandbox import Sandbox
 

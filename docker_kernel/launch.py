@@ -12,13 +12,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from jupyter_core.paths import jupyter_config_path
-from traitlets import Bool
-from traitlets.config import Application, Config
+from traitlets.config import Config
 
 from docker_kernel_server.messages import Event
 
@@ -27,35 +25,11 @@ from .client import Client
 from .config import Settings
 from .errors import SettingError, StartCancelled
 from .handover import HandoverFile, kernel_name
+from .reader import SettingsReader
 from .sandbox import Sandbox
 from .session import Session
-from .sources import CONFIG_NAME
 
 T = TypeVar("T")
-
-_OTHER_NAMES = {
-    # For everything that installs into Jupyter, --user means the user's own folder.
-    "user": "container-user",
-    "host": "connect",
-}
-
-SETTING_ALIASES = {
-    _OTHER_NAMES.get(name, name.replace("_", "-")): f"Settings.{name}"
-    for name in Settings.class_traits(config=True)
-}
-"""A short form for each setting: --image, --memory, --start-timeout …"""
-
-SETTING_FLAGS = {
-    **{
-        name.replace("_", "-"): ({"Settings": {name: True}}, str(trait.help))
-        for name, trait in Settings.class_traits(config=True).items()
-        if isinstance(trait, Bool) and not trait.default()
-    },
-    "no-mount-workspace": (
-        {"Settings": {"mount_workspace": False}},
-        "Let the container see no folder of this machine.",
-    ),
-}
 
 LOOK_SECONDS = 1.0
 """How long what is said of a kernel may wait for its settings to be read."""
@@ -65,43 +39,6 @@ _ASKED = "asked."
 
 HELP = {"-h", "--help", "--help-all", "--version"}
 """Who asks for one of these wants to read, and no container."""
-
-
-class SettingsReader(Application):
-    """Reads settings from a command line and from Jupyter's config files; runs nothing."""
-
-    name = "docker-kernel"
-    classes = [Settings]  # noqa: RUF012
-    aliases = {**SETTING_ALIASES, "f": "IPKernelApp.connection_file"}  # noqa: RUF012
-    flags = SETTING_FLAGS
-    raise_config_file_errors = True
-
-    def read(self, argv: list[str]) -> Config:
-        """The whole config, the command line over the files. `cli_config` is the first alone.
-
-        Raises SettingError.
-        """
-        remedy = "correct it; `jupyter --paths` shows the folders of the config files"
-        try:
-            self.parse_command_line(list(self._ours(argv)))
-        except SystemExit as exc:  # traitlets has printed why
-            raise SettingError("the command line can't be read", " ".join(argv), remedy) from exc
-        try:
-            self.load_config_file(CONFIG_NAME, path=jupyter_config_path())
-        except Exception as exc:
-            raise SettingError(f"a file {CONFIG_NAME} can't be read", str(exc), remedy) from exc
-        return self.config
-
-    def _ours(self, argv: list[str]) -> Iterator[str]:
-        """The words that are about settings; the rest is for ipykernel's application."""
-        known = {*self.aliases, *self.flags, "IPKernelApp.connection_file"}
-        wanted = False
-        for word in argv:
-            if word.startswith("-"):
-                name = word.lstrip("-").partition("=")[0]
-                wanted = name in known or name.startswith("Settings.")
-            if wanted:
-                yield word
 
 
 def in_thread(work: Callable[[], T], name: str) -> Future[T]:

@@ -155,7 +155,7 @@ class Sandbox:
                     "the server started, and ended at once", exc.why, "run the cell again"
                 ) from exc
             if isinstance(exc, DockerKernelError) and self.settings.resolved_mode() == "docker":
-                from .doctor import explain  # slow, and it knows this module
+                from .doctor.explaining import explain  # slow
 
                 explain(exc)
             raise

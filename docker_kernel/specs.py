@@ -11,7 +11,7 @@ from pathlib import Path
 from traitlets import Dict, List
 
 from .config import Settings
-from .launch import SETTING_ALIASES
+from .reader import SETTING_ALIASES
 
 _WORD = re.compile(r"--(?:Settings\.)?([\w-]+)=(.*)", re.DOTALL)
 _NAMES = {alias: target.partition(".")[2] for alias, target in SETTING_ALIASES.items()}

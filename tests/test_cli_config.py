@@ -19,9 +19,10 @@ from docker_kernel.cli import EXIT_CODES, main, make_parser
 from docker_kernel.cli.helping import verbs_of
 from docker_kernel.cli.templates import TEMPLATES, template
 from docker_kernel.config import Settings
-from docker_kernel.doctor import IDS, machine
-from docker_kernel.launch import SettingsReader
+from docker_kernel.doctor import machine
+from docker_kernel.doctor.findings import IDS
 from docker_kernel.pinned import Pin
+from docker_kernel.reader import SettingsReader
 from kernels import PATIENCE, Kernel
 from settings_page import PAGE, page
 from wire import Server

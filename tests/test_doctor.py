@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from docker_kernel import doctor
 from docker_kernel.backends import address
 from docker_kernel.backends.docker import Engine
 from docker_kernel.cli import main
@@ -24,6 +23,8 @@ from docker_kernel.deadline import Deadline
 from docker_kernel.doctor import engine as engines
 from docker_kernel.doctor import inside, machine
 from docker_kernel.doctor.engine import Known
+from docker_kernel.doctor.explaining import explain
+from docker_kernel.doctor.findings import IDS
 from docker_kernel.errors import (
     DockerKernelError,
     EngineRefused,
@@ -68,12 +69,12 @@ def report(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[st
     assert code == bool(problems)
     assert said["ok"] is not bool(problems)
     for item in said["findings"]:
-        assert item["id"] in doctor.IDS
+        assert item["id"] in IDS
         if item["level"] in ("warning", "problem"):
             assert item["what"]
             assert item["why"]
             assert item["remedy"]
-    assert {item["id"] for item in said["findings"]} == set(doctor.IDS)
+    assert {item["id"] for item in said["findings"]} == set(IDS)
     return {item["id"]: item for item in said["findings"]}
 
 
@@ -82,7 +83,7 @@ def test_an_engine_in_order(fake: FakeEngine, capsys: pytest.CaptureFixture[str]
     assert found["engine"]["what"] == f"Docker Engine 28.0.1 (API 1.44) at {fake.url}"
     assert found["image"]["what"] == "box:1 is here, with 5 MB"
     looked = [name for name, item in found.items() if item["level"] != "skipped"]
-    before = list(doctor.IDS)[: list(doctor.IDS).index("start")]
+    before = list(IDS)[: list(IDS).index("start")]
     assert set(looked) == set(before)
     assert not [call for call in fake.asked if not call.startswith("GET ")]
 
@@ -142,7 +143,9 @@ def test_a_socket_that_this_user_may_not_use(place: Path) -> None:
         Path(f"{place}/root.sock").chmod(0o600)
         environ = {**os.environ, "DOCKER_HOST": f"unix://{place}/root.sock"}
         # Root may use it, and so the first look waits for an answer: cut short.
-        program = "import docker_kernel.doctor as d; d.CONNECT_SECONDS = 1.0\n" + AS_NOBODY
+        program = (
+            "import docker_kernel.doctor.examining as d; d.CONNECT_SECONDS = 1.0\n" + AS_NOBODY
+        )
         done = subprocess.run(
             [sys.executable, "-c", program],
             env=environ,
@@ -480,11 +483,11 @@ def test_a_start_that_fails_is_told_with_its_cause(
     fake.info(DockerRootDir=str(place), HttpsProxy="")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     full = EngineRefused("creating the container failed", "no space left on device", "try")
-    doctor.explain(full)
+    explain(full)
     assert full.why.startswith("no space left on device; only ")
     assert full.remedy.startswith("try; or see what can go: docker system df")
     away = ImageNotFound("it can't be pulled", "dial tcp: lookup registry: no such host", "check")
-    doctor.explain(away)
+    explain(away)
     assert "none in the engine" in away.why
     assert "daemon/proxy" in away.remedy
 
@@ -514,7 +517,7 @@ def test_a_cell_is_told_too(fake: FakeEngine, place: Path, monkeypatch: pytest.M
 @pytest.mark.usefixtures("fake")
 def test_a_start_that_fails_for_another_reason_stays_as_it_is(error: DockerKernelError) -> None:
     before = str(error)
-    doctor.explain(error)
+    explain(error)
     assert str(error) == before
 
 
@@ -524,5 +527,5 @@ def test_no_engine_is_asked_twice(monkeypatch: pytest.MonkeyPatch, place: Path) 
         Engine({"DOCKER_HOST": f"unix://{place}/none"}, Deadline(5))
     before = str(caught.value)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{place}/none")
-    doctor.explain(caught.value)
+    explain(caught.value)
     assert str(caught.value) == before

@@ -20,8 +20,9 @@ from docker_kernel.errors import (
     StartCancelled,
 )
 from docker_kernel.handover import HandoverFile
-from docker_kernel.launch import Launcher, SettingsReader, in_thread
+from docker_kernel.launch import Launcher, in_thread
 from docker_kernel.pinned import Pin
+from docker_kernel.reader import SettingsReader
 from wire import Server
 
 

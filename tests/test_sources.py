@@ -6,7 +6,7 @@ import pytest
 
 from docker_kernel.config import Settings
 from docker_kernel.errors import SettingError
-from docker_kernel.launch import SettingsReader
+from docker_kernel.reader import SettingsReader
 from docker_kernel.sources import engine_url
 
 

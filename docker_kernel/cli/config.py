@@ -13,7 +13,7 @@ from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 
 from ..config import Settings
 from ..errors import SettingError
-from ..launch import SettingsReader
+from ..reader import SettingsReader
 from ..sources import CONFIG_NAME, ENV_PREFIX, SECTION
 from .options import add_settings, setting_words
 from .table import lines

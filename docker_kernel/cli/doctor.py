@@ -9,12 +9,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..config import Settings
-from ..launch import SettingsReader
+from ..reader import SettingsReader
 from ..texts import plain
 from .options import add_settings, setting_words
 
 if TYPE_CHECKING:
-    from ..doctor import Finding
+    from ..doctor.findings import Finding
 
 _COLOURS = {"ok": "32", "warning": "33", "problem": "31", "skipped": "2"}
 
@@ -37,7 +37,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def doctor(options: argparse.Namespace) -> int:
     """Look, and print each finding when it is known. Returns the exit code."""
-    from ..doctor import examine
+    from ..doctor.examining import examine
 
     def load() -> Settings:
         reader = SettingsReader()

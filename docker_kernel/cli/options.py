@@ -9,7 +9,7 @@ from typing import Any
 from traitlets import Bool, Dict, Enum, Float, Integer, TraitType
 
 from ..config import Settings, Texts
-from ..launch import SETTING_ALIASES, SettingsReader
+from ..reader import SETTING_ALIASES, SettingsReader
 from .choosing import complete_containers, complete_images
 
 TITLE = "settings"

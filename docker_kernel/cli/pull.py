@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..config import Settings
 from ..deadline import Deadline
-from ..launch import SettingsReader
+from ..reader import SettingsReader
 from .choosing import ENGINE_SECONDS, complete_images, connect
 
 if TYPE_CHECKING:

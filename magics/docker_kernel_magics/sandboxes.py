@@ -12,7 +12,7 @@ from traitlets.config import Config
 
 from docker_kernel.client import Client
 from docker_kernel.config import Settings
-from docker_kernel.launch import SettingsReader
+from docker_kernel.reader import SettingsReader
 from docker_kernel.sandbox import Sandbox
 from docker_kernel.session import Session
 from docker_kernel_server import messages as wire

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from docker_kernel.cli import main
-from docker_kernel.doctor import IDS
 from docker_kernel.doctor import engine as engines
+from docker_kernel.doctor.findings import IDS
 from engine import Engine
 
 
