@@ -21,8 +21,8 @@ from docker_kernel_server.errors import BadMessage
 from docker_kernel_server.framing import MAX_LINE_BYTES
 from docker_kernel_server.messages import Event, Fault, Final, Gap, Request, encode
 
-from .backends import Endpoint
 from .deadline import Deadline
+from .endpoint import Endpoint
 from .errors import ConnectionLost, RequestRefused
 from .gate import Gate, OnEnd
 from .lifeline import Lifeline, Listener

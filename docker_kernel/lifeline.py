@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from docker_kernel_server.messages import Ack, Event, Final, Leave, Ping, Resume, encode
 
 from .absence import Absence, pauses
-from .backends import Endpoint
 from .deadline import Deadline
+from .endpoint import Endpoint
 from .errors import AuthenticationFailed, ConnectionLost, ServerError, VersionMismatch
 from .texts import plain
 from .transport import Link, attempt, connect, nobody_listens

@@ -22,7 +22,8 @@ from .cancelling import Cancellation, current
 from .commands import NO_CODE, TIMEOUT_CODE, Command, Done, OnText, Output, request, timed_out
 from .errors import AuditLogError, ConnectionLost
 from .gate import Gate
-from .transport import TcpStream, open_stream
+from .sockets import TcpStream
+from .transport import open_stream
 
 MAX_COMMAND_BYTES = 4000
 """A longer command goes into a file first: such a server may read 4096 bytes, and take the rest for

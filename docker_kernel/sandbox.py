@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 
 from docker_kernel_server.messages import Event
 
-from .backends import Endpoint, Progress, make_backend
+from .backends import Progress, make_backend
 from .client import Client
 from .config import Settings
 from .deadline import Deadline
+from .endpoint import Endpoint
 from .errors import ConnectionLost, DockerKernelError, ServerNotThere, StartCancelled, StartError
 from .gate import Gate
 

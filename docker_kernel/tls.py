@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 from .errors import ConnectionLost, NotAServer, ServerNotTrusted, SettingError
-from .transport import RECEIVE_BYTES, SocketStream
+from .sockets import RECEIVE_BYTES, SocketStream
 
 SYSTEM = "system"
 """Trust the authorities that this machine trusts."""

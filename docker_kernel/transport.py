@@ -8,21 +8,17 @@ started for this kernel will come, and another's is there or isn't.
 
 from __future__ import annotations
 
-import contextlib
-import selectors
 import socket
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from docker_kernel_server import errors as wire_errors
 from docker_kernel_server.messages import Event, Resume
 from docker_kernel_server.protocol import ClientSide
 
-from .backends import Endpoint
 from .deadline import Deadline
+from .endpoint import Endpoint
 from .errors import (
     AuthenticationFailed,
     ConnectionLost,
@@ -33,12 +29,7 @@ from .errors import (
     ServerNotThere,
     VersionMismatch,
 )
-
-RECEIVE_BYTES = 256 * 1024
-"""How much is read at once: the most that this side holds of what isn't parsed yet."""
-
-SEND_BYTES = 64 * 1024
-"""How much is sent at once: who waits for the end of a long line sees that it goes on."""
+from .sockets import SocketStream, TcpStream, in_words
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.1
 """Seconds between two tries to connect: short at first, as a server is up in some 50 ms."""
@@ -51,97 +42,6 @@ HANG_UP_SECONDS = 3.0
 
 GONE_SECONDS = 0.5
 """How often the backend is asked whether the server still lives, while connecting."""
-
-
-class Stream(Protocol):
-    """Bytes to and from a server."""
-
-    def send(self, data: bytes) -> None:
-        """Send all of it; waits where the other end is slow. Raises ConnectionLost."""
-
-    def receive(self) -> bytes:
-        """Wait for bytes; b"" at the end. Raises ConnectionLost."""
-
-    def close(self) -> None:
-        """End both directions, and a `receive` that waits in another thread."""
-
-
-class SocketStream:
-    """A stream over a socket of any kind."""
-
-    def __init__(self, sock: socket.socket, peer: str) -> None:
-        self.peer = peer
-        self.progress_at = 0.0
-        """When a part of a long line was sent last."""
-        self.socket = sock
-
-    def send(self, data: bytes) -> None:
-        """Send all of it. Raises ConnectionLost."""
-        try:
-            for start in range(0, len(data), SEND_BYTES):
-                if start:
-                    self.progress_at = time.monotonic()
-                self.socket.sendall(data[start : start + SEND_BYTES])
-        except OSError as exc:
-            raise self._lost(exc) from exc
-
-    def receive(self) -> bytes:
-        """Wait for bytes; b"" at the end. Raises ConnectionLost."""
-        try:
-            return self.socket.recv(RECEIVE_BYTES)
-        except OSError as exc:
-            raise self._lost(exc) from exc
-
-    def set_timeout(self, seconds: float | None) -> None:
-        """How long one send or receive may wait; None: for ever."""
-        self.socket.settimeout(seconds)
-
-    def close(self) -> None:
-        """End both directions."""
-        with contextlib.suppress(OSError):  # the other end was first
-            self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket.close()
-
-    def shut(self) -> None:
-        """End both directions, also for a thread that sends or receives just now; `close` it
-        later."""
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
-
-    def writable(self) -> bool:
-        """Whether a short line can be sent without a wait."""
-        with selectors.DefaultSelector() as selector:
-            try:
-                selector.register(self.socket, selectors.EVENT_WRITE)
-            except ValueError:  # it is closed
-                return False
-            return bool(selector.select(0))
-
-    def deafen(self) -> None:
-        """End a `receive` that waits in another thread, and nothing else."""
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RD)
-
-    def abort(self) -> None:
-        """Hang up with a reset. A close may mean that this side sends no more, and still reads."""
-        with contextlib.suppress(OSError):
-            linger = struct.pack("ii", 1, 0)
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self.socket.close()
-
-    def _lost(self, exc: OSError) -> ConnectionLost:
-        return ConnectionLost(f"the connection to the server at {self.peer} was lost", _words(exc))
-
-
-class TcpStream(SocketStream):
-    """A stream over TCP."""
-
-    def __init__(self, sock: socket.socket, peer: str) -> None:
-        super().__init__(sock, peer)
-        # Requests are small and each is waited for: no batching by the kernel.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A machine that vanished without a word is noticed in the end.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 @dataclass(frozen=True)
@@ -204,7 +104,7 @@ def open_stream(host: str, port: int, seconds: float) -> TcpStream:
     try:
         return _dial(host, port, seconds)
     except OSError as exc:
-        raise _not_there(f"{host}:{port}", _words(exc)) from exc
+        raise _not_there(f"{host}:{port}", in_words(exc)) from exc
 
 
 def attempt(endpoint: Endpoint, resume: Resume) -> Link:
@@ -231,7 +131,7 @@ def _attempt(endpoint: Endpoint, where: str, seconds: float, resume: Resume | No
     except ServerNotThere:
         raise
     except OSError as exc:
-        raise _NotYet(_not_there(where, _words(exc))) from exc
+        raise _NotYet(_not_there(where, in_words(exc))) from exc
     try:
         if endpoint.tls:
             from .tls import Trust, secure  # few need it
@@ -252,7 +152,7 @@ def _dial(host: str, port: int, seconds: float) -> TcpStream:
     try:
         return TcpStream(socket.create_connection((host, port), timeout=seconds), where)
     except (socket.gaierror, UnicodeError) as exc:
-        raise _not_there(where, f"there is no host {host!r} ({_words(exc)})") from exc
+        raise _not_there(where, f"there is no host {host!r} ({in_words(exc)})") from exc
 
 
 def _shake_hands(stream: SocketStream, protocol: ClientSide, until: float) -> Link:
@@ -326,10 +226,3 @@ _ELSEWHERE = (
     "start one there (python -m docker_kernel_server --workplace FOLDER --port PORT), or say where "
     "it is: DOCKER_KERNEL_HOST, DOCKER_KERNEL_PORT; for a new container: DOCKER_KERNEL_MODE=docker"
 )
-
-
-def _words(exc: OSError | UnicodeError) -> str:
-    """What an error of the operating system says, in a form for people."""
-    if isinstance(exc, TimeoutError):
-        return "it took too long"
-    return (getattr(exc, "strerror", None) or str(exc)).lower()

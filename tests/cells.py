@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from docker_kernel.backends import Endpoint
 from docker_kernel.client import Client
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel_server.messages import Execute, OpenSession
 
 

@@ -14,10 +14,11 @@ import docker
 import psutil
 
 from deaths import Scene
-from docker_kernel.backends import Endpoint, make_backend
+from docker_kernel.backends import make_backend
 from docker_kernel.client import Call, Client
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel_server.messages import Execute, OpenSession, Status
 from kernels import Kernel
 from system import say, wait_until

@@ -26,9 +26,9 @@ from pathlib import Path
 import psutil
 
 from docker_kernel import __version__
-from docker_kernel.backends import Endpoint
 from docker_kernel.client import Client
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel_server.messages import Ping
 from floods import crowd, in_a_row, wrong_proofs
 from fuzz.seeds import KEPT, MAX_BYTES, seeds

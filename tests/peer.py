@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from docker_kernel.backends import Endpoint
+from docker_kernel.endpoint import Endpoint
 from docker_kernel_server.messages import Event, Final, Leave, Request, Resume, encode
 from docker_kernel_server.protocol import ServerSide, State
 

@@ -9,9 +9,9 @@ import pytest
 
 from docker_kernel import absence
 from docker_kernel.absence import LONGEST_PAUSE, Absence, pauses
-from docker_kernel.backends import Endpoint
 from docker_kernel.client import Client
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel.errors import ConnectionLost
 from docker_kernel_server.messages import Run
 from wire import PATIENCE, Server

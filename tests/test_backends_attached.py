@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from docker_kernel.backends import Endpoint, make_backend
+from docker_kernel.backends import make_backend
 from docker_kernel.backends.attached import AttachedBackend
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel.errors import SettingError
 
 

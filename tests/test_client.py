@@ -12,9 +12,9 @@ import pytest
 
 import peer
 from docker_kernel import client as client_module
-from docker_kernel.backends import Endpoint
 from docker_kernel.client import Client
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel.errors import ConnectionLost, RequestRefused
 from docker_kernel_server.messages import Chunk, Event, Execute, Final, Request, Status
 

@@ -20,7 +20,7 @@ from docker_kernel import aio, commands, tools
 from docker_kernel.commands import Command
 from docker_kernel.contact import ContainerClient, NotConnected
 from docker_kernel.errors import SettingError
-from docker_kernel.transport import TcpStream
+from docker_kernel.sockets import TcpStream
 from system import alive, wait_until
 from tooling import CALLS, LOGGER, SURFACE, names, unreachable, using
 from wire import PATIENCE, Server, gone

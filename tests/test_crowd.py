@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import crowd
-from docker_kernel.backends import Endpoint
+from docker_kernel.endpoint import Endpoint
 from docker_kernel_server.messages import Status
 from wire import Server
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from docker_kernel.backends import Endpoint
 from docker_kernel.client import Client
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel_server.doorway import MAX_STRANGERS
 from docker_kernel_server.messages import Ping
 from floods import CROWD, crowd, in_a_row, wrong_proofs

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import peer
 from docker_kernel import files
-from docker_kernel.backends import Endpoint
 from docker_kernel.client import Client
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel.errors import ConnectionLost, RequestRefused, TransferError
 from docker_kernel_server import messages as wire
 from strategies import quick

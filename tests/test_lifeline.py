@@ -20,9 +20,9 @@ import pytest
 
 import peer
 from docker_kernel import absence, lifeline
-from docker_kernel.backends import Endpoint
 from docker_kernel.client import Call, Client, OnEvent
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel.errors import ConnectionLost
 from docker_kernel_server.messages import (
     Chunk,

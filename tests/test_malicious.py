@@ -22,10 +22,10 @@ import pytest
 
 import peer
 from docker_kernel import files, replies
-from docker_kernel.backends import Endpoint
 from docker_kernel.client import MAX_COMPLAINTS, Client
 from docker_kernel.commands import Command, run
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel.errors import AuthenticationFailed, RequestRefused, TransferError
 from docker_kernel.iopub import MAX_UNSENT_CHARS, _weight
 from docker_kernel.outputs import Output

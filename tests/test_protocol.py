@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_kernel.backends import Endpoint
+from docker_kernel.endpoint import Endpoint
 from docker_kernel_server import __version__
 from docker_kernel_server.errors import (
     AuthenticationFailed,

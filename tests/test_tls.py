@@ -15,11 +15,11 @@ import pytest
 import trustme
 
 from docker_kernel import lifeline, transport
-from docker_kernel.backends import Endpoint
 from docker_kernel.backends.attached import AttachedBackend
 from docker_kernel.client import Client
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel.errors import NotAServer, ServerNotTrusted, SettingError
 from docker_kernel.tls import Trust
 from docker_kernel_server.messages import Chunk, Event, OpenSession, Run

@@ -10,9 +10,9 @@ import time
 import pytest
 
 import peer
-from docker_kernel import transport
-from docker_kernel.backends import Endpoint
+from docker_kernel import sockets, transport
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel.errors import (
     AuthenticationFailed,
     ConnectionLost,
@@ -231,7 +231,7 @@ def test_receive_after_a_reset() -> None:
         connection.close()
 
     with peer.listening(serve) as port:
-        stream = transport.TcpStream(socket.create_connection(("127.0.0.1", port)), "there")
+        stream = sockets.TcpStream(socket.create_connection(("127.0.0.1", port)), "there")
         with pytest.raises(ConnectionLost, match="there"):
             stream.receive()
         stream.close()

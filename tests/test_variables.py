@@ -20,9 +20,9 @@ import pytest
 import peer
 from alike import check_alike
 from docker_kernel import variables
-from docker_kernel.backends import Endpoint
 from docker_kernel.client import Client
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel.errors import RequestRefused, TransferError
 from docker_kernel_server import messages as wire
 from docker_kernel_server import values

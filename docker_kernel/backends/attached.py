@@ -10,8 +10,9 @@ from docker_kernel_server.handshake import Secret
 
 from ..config import Settings
 from ..deadline import Deadline
+from ..endpoint import Endpoint
 from ..errors import SettingError
-from . import Endpoint, Progress
+from . import Progress
 
 MAX_SECRET_BYTES = 4096
 

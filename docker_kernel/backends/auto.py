@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from ..config import Settings
 from ..deadline import Deadline
+from ..endpoint import Endpoint
 from ..errors import EngineError, StartTimeout
-from . import Backend, Endpoint, Progress, make_backend
+from . import Backend, Progress, make_backend
 from .stoppable import Stoppable
 
 LOOK_SECONDS = 5.0

@@ -15,12 +15,13 @@ from docker_kernel_server.handshake import Secret, make_secret
 from ..checks import read_certificates
 from ..config import Settings
 from ..deadline import Deadline
+from ..endpoint import Endpoint
 from ..errors import (
     DockerKernelError,
     EngineRefused,
     StartTimeout,
 )
-from . import Endpoint, Progress, workspace
+from . import Progress, workspace
 from .creation import RELAY, SERVER_PORT, Plan, creation, own_workplace, published
 from .docker import Engine
 from .gpus import NO_GPUS_HERE, device_requests

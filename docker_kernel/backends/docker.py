@@ -20,7 +20,7 @@ import urllib3.exceptions
 
 from ..deadline import Deadline
 from ..errors import ConnectionLost, EngineError, EngineRefused, LoginUnreadable
-from ..transport import SocketStream
+from ..sockets import SocketStream
 from . import hints, streams
 from .address import Address, find
 from .streams import STDERR, STDOUT, PipeStream, ProgramStream

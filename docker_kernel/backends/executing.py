@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 from ..deadline import Deadline
 from ..errors import DockerKernelError, EngineError
-from ..transport import SocketStream
+from ..sockets import SocketStream
 from .docker import Engine
 from .streams import FRAME, end_input
 

@@ -18,8 +18,9 @@ from docker_kernel_server.handshake import make_secret
 from .. import runtime
 from ..config import Settings
 from ..deadline import Deadline
+from ..endpoint import Endpoint
 from ..errors import DockerKernelError, EngineRefused, ServerNotThere, StartError
-from . import Endpoint, Progress
+from . import Progress
 from .docker import Attachment, Engine
 from .logtail import MAX_LINES, LogTail
 from .probing import ImagePython, find_python

@@ -19,8 +19,9 @@ from docker_kernel_server.handshake import make_secret
 from .. import runtime
 from ..config import Settings
 from ..deadline import Deadline
+from ..endpoint import Endpoint
 from ..errors import SettingError, StartError
-from . import Endpoint, Progress
+from . import Progress
 from .logtail import MAX_LINES, LogTail
 from .stoppable import Stoppable
 

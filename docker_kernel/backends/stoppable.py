@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 
 from ..deadline import Deadline
+from ..endpoint import Endpoint
 from ..errors import DockerKernelError, StartCancelled
-from . import Endpoint, Progress
+from . import Progress
 
 STOP_SECONDS = 3.0
 

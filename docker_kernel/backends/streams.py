@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 
 from ..errors import ConnectionLost, EngineRefused
-from ..transport import SEND_BYTES, SocketStream, TcpStream
+from ..sockets import SEND_BYTES, SocketStream, TcpStream
 from .address import Address
 from .ssh import SshSocket
 

@@ -11,7 +11,7 @@ from contextlib import closing
 
 from ..deadline import Deadline
 from ..errors import DockerKernelError, ServerNotThere
-from ..transport import SocketStream
+from ..sockets import SocketStream
 from .docker import Engine
 from .streams import STDOUT
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from IPython.core.interactiveshell import InteractiveShell
 
 from bench.measures import Measure, Samples
-from docker_kernel.backends import Endpoint
 from docker_kernel.client import Client
 from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
 from docker_kernel_server import messages as wire
 from wire import Server
 

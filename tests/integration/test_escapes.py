@@ -21,8 +21,8 @@ import docker
 import pytest
 
 from cells import run
-from docker_kernel.backends import Endpoint
 from docker_kernel.config import Settings
+from docker_kernel.endpoint import Endpoint
 from docker_kernel.sandbox import Sandbox
 
 FOUND = """
