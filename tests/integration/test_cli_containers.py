@@ -22,6 +22,7 @@ import docker
 import pytest
 from docker.errors import APIError, NotFound
 
+from docker_kernel.backends import inventory
 from docker_kernel.backends.inventory import Container, containers
 from docker_kernel.backends.labels import PREFIX, labels
 from docker_kernel.backends.owners import Owner
@@ -236,24 +237,22 @@ def test_stop_leaves_alone_what_is_of_others_and_all_where_one_name_is_wrong(
     assert there == [far, foreign]
 
 
-ALL = """
-import sys
-from docker_kernel.backends import inventory
-from docker_kernel.cli import main
-found = inventory.containers
-# Beside the tests others have containers on this engine: what is to be stopped is ours alone.
-inventory.containers = lambda *a: [x for x in found(*a) if "dk7e772" in x.name]
-sys.exit(main(["stop", "--all", *sys.argv[1:]]))
-"""
-
-
-def test_stop_all(made: Callable[..., str], docker_client: docker.DockerClient) -> None:
+def test_stop_all(
+    made: Callable[..., str],
+    docker_client: docker.DockerClient,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     mine = [made(f"docker-kernel-dk7e772{number}", ME) for number in range(2)]
     theirs = made("docker-kernel-dk7e7727", SOMEBODY)
     helper = made("docker-kernel-probe-dk7e7728", ME, **{f"{PREFIX}kind": "probe"})
+    # Beside the tests others have containers on this engine: what is to be stopped is ours alone.
+    few = lambda *given: [x for x in containers(*given) if "dk7e772" in x.name]  # noqa: E731
+    monkeypatch.setattr(inventory, "containers", few)
 
     def run(*words: str) -> str:
-        return subprocess.check_output([sys.executable, "-c", ALL, *words], text=True)
+        assert main(["stop", "--all", *words]) == 0
+        return capsys.readouterr().out
 
     stopped = [f"stopped: container {name}\n" for name in mine]
     kept = f"kept: container {theirs}: it belongs to the user somebody\n"
