@@ -185,8 +185,7 @@ class DockerKernel(ManagedKernel):
 
     def interrupt_soon(self) -> None:
         """Interrupt the cell, or a cell's wait for the sandbox. Any thread may call it."""
-        if self._interrupt_works():
-            return
+        self._interrupt_works()
         session = self._launcher.session
         client = session.ready if session else None
         away = session.sandbox.away if session else None

@@ -128,14 +128,13 @@ class ManagedKernel(SessionKernel):
             raise Interrupted("you interrupted it, and nothing was changed") from exc
         return answer
 
-    def _interrupt_works(self) -> bool:
-        """Call off the lines that are being done. False: there are none. Any thread may call it."""
+    def _interrupt_works(self) -> None:
+        """Call off the lines that are being done. Any thread may call it."""
         with self._works_lock:
             works = dict(self._works)
         for work, let_go in works.items():
             work.cancellation.cancel()
             let_go()
-        return bool(works)
 
     async def _show_progress(
         self, parent: Content, shown: list[str], now: Callable[[], str]

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from docker_kernel.cancelling import CalledOff, Cancellation
+from docker_kernel.client import Client
 from docker_kernel.config import Settings
 from docker_kernel.errors import (
     DockerKernelError,
@@ -23,6 +24,7 @@ from docker_kernel.handover import HandoverFile
 from docker_kernel.launch import Launcher, in_thread
 from docker_kernel.pinned import Pin
 from docker_kernel.reader import SettingsReader
+from docker_kernel.session import Session
 from wire import Server
 
 
@@ -146,10 +148,25 @@ def test_what_is_pinned_stays_so(launcher: Launcher, monkeypatch: pytest.MonkeyP
     assert launcher.session is before
 
 
-def test_a_start_that_is_called_off(launcher: Launcher) -> None:
+@pytest.mark.parametrize("when", ["before", "midway", "at the end"])
+def test_a_start_that_is_called_off(
+    launcher: Launcher, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before, first = launcher.session, pids()
     cancellation = Cancellation()
-    cancellation.cancel()
+    opened = Session.client
+
+    def call_off_then_return(session: Session) -> Client:
+        client = opened(session)
+        cancellation.cancel()
+        return client
+
+    if when == "before":
+        cancellation.cancel()
+    elif when == "midway":
+        monkeypatch.setattr(launcher, "_show", lambda _text: cancellation.cancel())
+    else:
+        monkeypatch.setattr(Session, "client", call_off_then_return)
     with pytest.raises(CalledOff):
         launcher.renew(cancellation)
     assert launcher.session is before
