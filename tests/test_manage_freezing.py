@@ -56,6 +56,7 @@ def test_only_what_was_added_or_replaced() -> None:
         (("a", "1", url("file:///workspace/a-1.whl")), "", "file:///workspace/a-1.whl"),
         # What code in the container may have laid there:
         (("a\nRUN rm -rf /", "1", None), "", "has a name or a version that none can have"),
+        (("a", "", None), "", "has a name or a version that none can have"),
         (("--index-url=http://x", "1", None), "", "has a name or a version that none can have"),
         (("a", "1 --hash=x", None), "", "has a name or a version that none can have"),
         (("a", "1", url("https://x.org/a b")), "", "put it where pip can fetch it"),

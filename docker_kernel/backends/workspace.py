@@ -18,8 +18,8 @@ FALLBACK_ID = 1000
 _FAR = (
     "The Docker engine at {} is on another machine: no folder of this one is mounted, and "
     f"{WORKPLACE} is the container's own and ends with it. Copy what you need with %docker put and "
-    "%docker get, or with docker_kernel.files. DOCKER_KERNEL_MOUNT_WORKSPACE=false says that you "
-    "know, and ends this notice"
+    "%docker get, or with docker_kernel.files. DOCKER_KERNEL_MOUNT_WORKSPACE=false says that cells "
+    "are to have nothing of that folder, and ends this notice"
 )
 
 

@@ -49,7 +49,7 @@ def read_packages(text: str) -> Packages | None:
         # The last line: what starts with each Python may print before it.
         found = json.loads(text.splitlines()[-1])
         return {
-            str(key): (str(name), str(version), None if url is None else str(url))
+            str(key): (str(name), str(version or ""), None if url is None else str(url))
             for key, (name, version, url) in found.items()
         }
     except (LookupError, ValueError, TypeError, AttributeError):

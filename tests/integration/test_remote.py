@@ -31,6 +31,7 @@ from docker_kernel.errors import (
     EngineNotRunning,
     ImageNotFound,
 )
+from docker_kernel.manage import copying
 from docker_kernel.sandbox import Sandbox
 from docker_kernel_server import messages as wire
 from engine import Engine
@@ -168,6 +169,12 @@ def test_a_container_over_there(
         data = os.urandom(3_000_000)
         files.put(client, data, "/workspace/data")
         assert files.get(client, "/workspace/data") == data
+        (tmp_path / "here").write_bytes(data)
+        for path in (tmp_path, tmp_path / "here"):  # of an ordinary user, as the container is
+            os.chown(path, 1000, 1000)
+        copying.put(sandbox, "here", "there", print)
+        copying.get(sandbox, "there", "again", print)
+        assert (tmp_path / "again").read_bytes() == data
         assert text_of(client, "seq 100000") == "".join(f"{n}\n" for n in range(1, 100_001))
     finally:
         sandbox.stop()
