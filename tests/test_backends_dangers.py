@@ -40,6 +40,18 @@ def test_what_is_never_mounted(folder: str, words: str) -> None:
     assert (words in why) if words else why == ""
 
 
+def test_homes_of_others_are_no_folder_to_mount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root's own home isn't among them, and its container's user may be one of theirs."""
+    monkeypatch.setattr("docker_kernel.backends.dangers._HOMES", (str(tmp_path / "home"), "/no/x"))
+    (tmp_path / "home" / "bob" / "project").mkdir(parents=True)
+    assert "it holds home folders" in danger(tmp_path / "home", [Path("/root")], [])
+    assert "it holds home folders" in danger(tmp_path, [Path("/root")], [])
+    assert danger(tmp_path / "home" / "bob" / "project", [Path("/root")], []) == ""
+    assert danger(Path("/no"), [Path("/root")], []) == ""
+
+
 def test_a_system_user_whose_home_is_the_root_can_mount_folders() -> None:
     assert danger(Path("/srv/x"), [Path("/")], []) == ""
 
@@ -65,6 +77,17 @@ def bound(tmp_path: Path) -> Iterator[Path]:
 def test_a_bind_mount_of_the_root_is_the_root(bound: Path) -> None:
     assert "whole file system" in danger(bound, [], [])
     assert "home folder" in danger(bound / "root", [Path("/root")], [])
+
+
+def test_sockets_of_users_own_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rootless engines, of whatever user, and those that keep their socket in a home."""
+    monkeypatch.setattr("docker_kernel.backends.dangers._OF_USERS", str(tmp_path / "users"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("users/4711/docker.sock", "home/.docker/run/docker.sock"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True)
+        path.touch()
+        assert "it holds the socket" in danger(path.parent.resolve(), [], sockets_near([]))
 
 
 def test_sockets_of_other_engines_are_known_where_they_are(

@@ -13,12 +13,26 @@ from pathlib import Path
 
 _SOCKETS = (
     "/run/docker.sock",
+    "/run/docker/containerd/containerd.sock",
     "/run/containerd/containerd.sock",
+    "/run/k3s/containerd/containerd.sock",
+    "/run/buildkit/buildkitd.sock",
     "/run/podman/podman.sock",
     "/run/crio/crio.sock",
 )
-_OWN_SOCKETS = ("docker.sock", "podman/podman.sock")
-"""In the folder that the system keeps for each user."""
+_OF_USERS = "/run/user"
+"""The system keeps a folder for each user there."""
+
+_OWN_SOCKETS = ("docker.sock", "docker/containerd/containerd.sock", "podman/podman.sock")
+_HOME_SOCKETS = (
+    ".docker/run/docker.sock",
+    ".docker/desktop/docker.sock",
+    ".colima/default/docker.sock",
+    ".orbstack/run/docker.sock",
+    ".rd/docker.sock",
+)
+_HOMES = ("/home", "/var/home", "/Users")
+"""Where the homes of others are, which root may mount."""
 
 
 def danger(path: Path, homes: list[Path], sockets: list[Path]) -> str:
@@ -34,6 +48,8 @@ def danger(path: Path, homes: list[Path], sockets: list[Path]) -> str:
             return "it is a home folder"
         if home != Path(home.anchor) and _is_in(home, path):
             return f"it holds the home folder {home}"
+    if any(_is_in(place, path) for place in map(Path, _HOMES) if _exists(place)):
+        return "it holds home folders"
     for socket in sockets:
         if _is_in(socket, path):
             what = "it is" if _is_at(socket, path) else "it holds"
@@ -63,8 +79,10 @@ def sockets_near(known: list[Path]) -> list[Path]:
     """The sockets of engines on this machine: those that are known, and where others have theirs;
     resolved."""
     found = [Path(name) for name in _SOCKETS]
-    if sys.platform != "win32":
-        found += [Path("/run/user", str(os.getuid()), name) for name in _OWN_SOCKETS]
+    with suppress(OSError):  # there is none
+        found += [Path(user, name) for user in os.scandir(_OF_USERS) for name in _OWN_SOCKETS]
+    with suppress(RuntimeError):  # no HOME, and no entry for the user
+        found += [Path.home() / name for name in _HOME_SOCKETS]
     return [*known, *(path.resolve() for path in found if _exists(path))]
 
 
