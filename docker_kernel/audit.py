@@ -88,6 +88,15 @@ def row_of(request: wire.Request) -> Row | None:
     return {"id": request.id, **found, **session}
 
 
+def _cell(request: wire.Execute) -> Row:
+    row = {"kind": "cell", "sha256": sha256(request.code)}
+    if not request.user_expressions:
+        return row
+    # They are code, too; a program that speaks to the kernel may have all of its own there.
+    expressions = "\n".join(map(str, request.user_expressions.values()))
+    return {**row, "expressions_sha256": sha256(expressions)}
+
+
 def _command(request: wire.Run) -> Row:
     kind = "pip" if _PIP.match(request.command) else "command"
     row = {"kind": kind, "sha256": sha256(request.command)}
@@ -106,7 +115,7 @@ def _get(request: wire.GetFile) -> Row | None:
 
 
 _ABOUT: dict[type[wire.Request], Callable[[Any], Row | None]] = {
-    wire.Execute: lambda request: {"kind": "cell", "sha256": sha256(request.code)},
+    wire.Execute: _cell,
     wire.Run: _command,
     wire.PutFile: _put,
     wire.GetFile: _get,

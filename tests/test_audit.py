@@ -92,6 +92,15 @@ def test_a_cell(sandbox: Sandbox, server: Server, path: Path) -> None:
     assert [row["kind"] for row in rows(path, "ended")] == ["open", "cell"]
 
 
+def test_expressions_that_come_with_a_cell() -> None:
+    """They run as the cell does, and a cell may be nothing else."""
+    asked = {"a": "f(1)", "b": "g()"}
+    row = row_of(wire.Execute("1", "s", "", silent=True, user_expressions=asked))
+    assert row is not None
+    assert (row["sha256"], row["expressions_sha256"]) == (sha256(""), sha256("f(1)\ng()"))
+    assert "expressions_sha256" not in (row_of(wire.Execute("1", "s", "1")) or {})
+
+
 def test_all_that_is_sent_to_run_or_to_move_something(sandbox: Sandbox, path: Path) -> None:
     client = Session(sandbox, "all").client()
     variables.push(client, "all", {"x": 1})
