@@ -140,14 +140,17 @@ def _log_path(settings: Settings) -> Path:
     """Where the log is. Raises SettingError where the container could write there."""
     path = Path(settings.audit_log).expanduser()
     if settings.resolved_mode() == "docker":
-        whole = path.resolve()
+        # By its own name, and by all links on the way to it, which are such code's to change, too.
+        full = path.absolute()
+        ways = [part.parent.resolve() / part.name for part in (full, *full.parents)]
+        ways.append(full.resolve())
         shared = [settings.workspace_folder()] if settings.mount_workspace else []
         for text in settings.mounts:
             place, _, read_only = parse_mount("mounts", text)
             if not read_only:
                 shared.append(Path(place).expanduser().resolve())
         for folder in shared:
-            if whole.is_relative_to(folder):
+            if any(way.is_relative_to(folder) for way in ways):
                 raise SettingError(
                     f"audit_log is {path}",
                     f"the container sees {folder}, and its code could change the log",

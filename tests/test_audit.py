@@ -238,6 +238,15 @@ def test_a_log_that_the_container_could_change(tmp_path: Path, keys: dict[str, A
     Gate(make_settings(path, mode="docker", workspace=str(tmp_path), **read_only))
 
 
+def test_a_log_behind_a_link_that_the_container_could_change(tmp_path: Path) -> None:
+    for name in ("work", "logs"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "work" / "link").symlink_to(tmp_path / "logs")
+    path = tmp_path / "work" / "link" / "audit.log"
+    with pytest.raises(SettingError, match="could change the log"):
+        Gate(make_settings(path, mode="docker", workspace=str(tmp_path / "work")))
+
+
 def test_the_tools(server: Server, path: Path) -> None:
     with using(server.port, audit_log=str(path)):
         tools.run_python_code("print(1)")
