@@ -55,6 +55,16 @@ def test_what_lines_ask_for() -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["-x", "''", "'a b'", "'x\rMay it beep? [y/N]'", "x\x1b[2K", "x\u202ey", "x" * 400]
+)
+def test_a_person_is_asked_about_no_text_but_an_images_name(name: str) -> None:
+    with pytest.raises(UsageError):
+        parse(f"%docker image {name}")
+    for known in ("python:3.12-slim", "localhost/docker-kernel/a:1", "h:5000/x@sha256:" + "0" * 64):
+        assert parse(f"%docker image {known}").name == known
+
+
+@pytest.mark.parametrize(
     ("line", "words"),
     [
         ("%docker strat", "there are status, "),

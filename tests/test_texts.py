@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from docker_kernel.cli.items import Item
 from docker_kernel.errors import ServerError
 from docker_kernel.texts import MAX_WORDS_CHARS, for_terminal, plain, without_codes
 from strategies import quick
@@ -104,3 +105,9 @@ def test_what_words_may_have(text: str, shown: str) -> None:
 def test_words_of_a_server_are_not_endless() -> None:
     assert len(plain("x" * 10_000_000)) < MAX_WORDS_CHARS + 50
     assert len(str(ServerError("x" * 10_000_000))) < MAX_WORDS_CHARS + 50
+
+
+def test_what_became_of_a_container_is_text() -> None:
+    """Labels say whose it is, and who makes a container writes its labels."""
+    said = str(Item("container", "docker-kernel-1", "kept", "it is \x1b]0;x\x07ada's"))
+    assert said == "kept: container docker-kernel-1: it is \\x1b]0;x\\x07ada's"

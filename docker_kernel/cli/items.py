@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..texts import plain
+
 
 @dataclass(frozen=True)
 class Item:
@@ -19,7 +21,8 @@ class Item:
     why: str
 
     def __str__(self) -> str:
-        return ": ".join(filter(None, [self.outcome, f"{self.kind} {self.name}", self.why]))
+        said = ": ".join(filter(None, [self.outcome, f"{self.kind} {self.name}", self.why]))
+        return plain(said)  # whose it is, and why it stays, are others' words
 
 
 def report(items: Iterable[Item], as_json: bool, nothing: str, **more: Any) -> int:

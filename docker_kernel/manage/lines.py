@@ -17,6 +17,7 @@ HELP = "help"
 
 _OURS = re.compile(rf"{WORD}(\s.*)?|{WORD}\s*\?{{1,2}}|\?{{1,2}}{WORD}")
 _ASKS = re.compile(rf"{WORD}\s*\?{{1,2}}|\?{{1,2}}{WORD}")
+_IMAGE = re.compile(r"[a-zA-Z0-9][\w.:@/-]{0,300}", re.ASCII)
 _SEE = f"see what there is: {WORD}?"
 
 
@@ -92,7 +93,11 @@ def parse(line: str) -> argparse.Namespace:
     name, rest = (words[0], words[1:]) if words else ("status", [])
     if name not in ACTIONS:
         raise UsageError(f"{WORD} knows no {name!r}", f"there are {', '.join(ACTIONS)}", _SEE)
-    return _parser(name).parse_args(rest, argparse.Namespace(action=name))
+    found = _parser(name).parse_args(rest, argparse.Namespace(action=name))
+    if name == "image" and not _IMAGE.fullmatch(found.name):
+        # A person is asked about it, and other text could stand for another question.
+        raise UsageError(f"{found.name!r:.300} can't be an image's name", "", "write python:3.12")
+    return found
 
 
 def _parser(name: str) -> _Parser:
