@@ -12,6 +12,7 @@ from docker_kernel.cancelling import CalledOff, Cancellation
 from docker_kernel.client import Client
 from docker_kernel.config import Settings
 from docker_kernel.errors import (
+    ConnectionLost,
     DockerKernelError,
     EngineError,
     EngineNotFound,
@@ -137,6 +138,18 @@ def test_where_another_one_does_not_start_the_first_stays(launcher: Launcher) ->
     # What was asked for in vain is forgotten.
     launcher.renew(Cancellation())
     assert launcher.session is not before
+
+
+def test_another_one_while_the_first_is_starting(tmp_path: Path) -> None:
+    """Which is then called off, or ends."""
+    made = Launcher(["--mode=local", f"--workspace={tmp_path}", f"-f={tmp_path}/kernel-4.json"])
+    made.renew(Cancellation())
+    assert isinstance(made.opening.exception(60), (StartCancelled, ConnectionLost, type(None)))
+    assert made.session is not None
+    assert made.session.ready is made.client()
+    assert len(psutil.Process().children()) == 1
+    made.stop()
+    assert not pids()
 
 
 def test_what_is_pinned_stays_so(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,13 +46,16 @@ class Manager:
         }
 
     def do(self, line: Namespace, work: Work) -> Answer:
-        """Do what a line asks for. Raises a DockerKernelError, CalledOff, TimeoutError."""
+        """Do what a line asks for. Raises a DockerKernelError, CalledOff."""
         current.set(work.cancellation)
         try:
             return self._actions[line.action](line, work)
+        except DockerKernelError:
+            raise
+        except TimeoutError as exc:
+            why, what = "the server doesn't answer in time", f"%docker {line.action} was not done"
+            raise UsageError(what, why, "try again, or in the end: %docker reset") from exc
         except OSError as exc:
-            if isinstance(exc, DockerKernelError):
-                raise
             # A file of this machine that can't be read or written.
             why = exc.strerror or str(exc)
             raise UsageError(f"%docker {line.action} was not done", why, "name another") from exc

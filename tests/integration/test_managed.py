@@ -26,6 +26,8 @@ from docker_kernel.cli import main
 from docker_kernel.commands import Command, run
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
+from docker_kernel.errors import UsageError
+from docker_kernel.manage import keeping
 from docker_kernel.sandbox import Sandbox
 from kernels import Cell, Kernel, Message
 from system import wait_until
@@ -334,12 +336,13 @@ def test_names_that_are_not_for_a_cell(
             docker_client.images.remove(f"{NAMESPACE}{tag}:latest")
 
 
-def test_what_is_in_memory_can_not_be_kept(image: str, tmp_path: Path) -> None:
-    os.chown(tmp_path, 1000, 1000)
-    with Kernel(f"--image={image}", "--tmp-size=64m", folder=tmp_path) as small:
-        cell = small.run("%docker commit mine")
-        assert "/tmp is in memory" in cell.error
-        assert "%docker freeze" in cell.error
+def test_what_is_in_memory_can_not_be_kept(image: str) -> None:
+    sandbox = Sandbox(Settings(image=image, tmp_size="64m", mount_workspace=False))
+    sandbox.client()
+    with pytest.raises(UsageError, match="/tmp is in memory") as caught:
+        keeping.commit(sandbox, "mine", print, "use")
+    sandbox.stop()
+    assert "%docker freeze" in caught.value.remedy
 
 
 # ---- the end -------------------------------------------------------------------------------------
