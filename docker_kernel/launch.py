@@ -37,6 +37,10 @@ LOOK_SECONDS = 1.0
 _ASKED = "asked."
 """How the keys of a handover begin that are settings."""
 
+_ASKABLE = ("image",)
+"""The settings that can be asked for while a kernel runs. A note has no other's say: code could
+write one where the connection file lies in a folder that its container sees."""
+
 HELP = {"-h", "--help", "--help-all", "--version"}
 """Who asks for one of these wants to read, and no container."""
 
@@ -241,9 +245,8 @@ def _prefixed(asked: dict[str, str]) -> dict[str, str]:
 
 
 def _without_prefix(note: dict[str, str]) -> dict[str, str]:
-    known = Settings.class_traits(config=True)
-    names = {name: name.removeprefix(_ASKED) for name in note if name.startswith(_ASKED)}
-    return {bare: note[name] for name, bare in names.items() if bare in known}
+    names = {name: f"{_ASKED}{name}" for name in _ASKABLE}
+    return {bare: note[name] for bare, name in names.items() if name in note}
 
 
 def _end(launcher: Launcher) -> None:

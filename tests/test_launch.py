@@ -209,3 +209,16 @@ def test_the_next_process_hears_of_what_was_asked_for(tmp_path: Path) -> None:
     assert made.configured_image == "configured"
     made.stop()
     assert note.read() is None
+
+
+def test_a_note_changes_no_setting_that_nobody_can_ask_for(tmp_path: Path) -> None:
+    """Where the connection file lies in a folder that the container sees, code may write one."""
+    asked = {"asked.allow_dangerous_mount": "True", "asked.workspace": "/", "asked.lease": "7"}
+    HandoverFile(f"{tmp_path}/kernel-4.json").write({"container": "gone", **asked})
+    made = Launcher(["--mode=local", f"--workspace={tmp_path}", f"-f={tmp_path}/kernel-4.json"])
+    made.opening.result(60)
+    assert made.session is not None
+    settings = made.session.sandbox.settings
+    found = (settings.allow_dangerous_mount, settings.workspace, settings.lease)
+    made.stop()
+    assert found == (False, str(tmp_path), 120.0)

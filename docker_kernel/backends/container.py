@@ -27,7 +27,7 @@ from .docker import Engine
 from .gpus import NO_GPUS_HERE, device_requests
 from .hardening import about, check_quota, fence
 from .images import ensure_image, image_environment, image_name
-from .labels import unique_name
+from .labels import has_own_name, unique_name
 from .logtail import MAX_LINES, LogTail
 from .mounts import WORKPLACE, further_mounts
 from .owners import mark_taken, unmark_taken
@@ -252,12 +252,13 @@ class DockerBackend(Stoppable):
         try:
             with engine.calling("looking for the kernel's container", deadline) as api:
                 found = api.inspect_container(name)
-                if not found["State"]["Running"]:
-                    return None
         except EngineRefused as exc:
             if exc.status == 404:
                 return None
             raise
+        # One of ours, as it is removed in the end, whatever a note says.
+        if not found["State"]["Running"] or not has_own_name(name, found["Config"]["Labels"] or {}):
+            return None
         for mount in found["Mounts"]:
             if mount["Destination"] == WORKPLACE:
                 self._folder = Path(mount["Source"])

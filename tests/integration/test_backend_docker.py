@@ -486,6 +486,26 @@ def test_another_backend_takes_the_container_over(make: Make, ours: Callable[[],
     assert first.postmortem() != ""
 
 
+def test_a_container_that_is_not_ours_is_not_taken_over(
+    make: Make, docker_client: docker.DockerClient
+) -> None:
+    """It would be removed in the end; and a note may be code's, where that sees the folder."""
+    first = make()
+    first.start(Deadline(120), print)
+    note = first.handover()
+    assert note is not None
+    container = docker_client.containers.get(note["container"])
+    container.rename("somebodys")
+    try:
+        second = make({**note, "container": "somebodys"})
+        second.start(Deadline(120), print)
+        second.stop()
+        container.reload()
+        assert container.status == "running"
+    finally:
+        container.rename(note["container"])
+
+
 def test_another_process_leaves_its_container_to_us(
     make: Make, docker_client: docker.DockerClient
 ) -> None:
