@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from docker_kernel.config import Settings
-from docker_kernel.errors import EngineNotFound
+from docker_kernel.errors import EngineNotFound, StartTimeout
 from docker_kernel.sandbox import Sandbox
 from docker_kernel_server import messages as wire
 
@@ -72,6 +73,29 @@ def test_where_local_mode_is_not_allowed_there_is_no_choice() -> None:
     with pytest.raises(EngineNotFound):
         made.run()
     made.sandbox.stop()
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_kernel_that_had_a_container_is_not_restarted_on_this_machine() -> None:
+    """E10: the code in it may be why no engine answers now."""
+    environ = {"DOCKER_KERNEL_MODE": "auto"}
+    sandbox = Sandbox(Settings.load(environ=environ), handover={"container": "x", "secret": "y"})
+    with pytest.raises(EngineNotFound):
+        sandbox.client()
+    sandbox.stop()
+
+
+def test_an_engine_that_is_slow_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E10: it takes connections, and says nothing."""
+    monkeypatch.setattr("docker_kernel.backends.auto.LOOK_SECONDS", 0.5)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(f"{tmp_path}/docker.sock")
+        silent.listen()
+        made = Made()
+        with pytest.raises(StartTimeout):
+            made.run()
+        made.sandbox.stop()
 
 
 def test_it_is_never_the_default() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ..config import Settings
 from ..deadline import Deadline
 from ..endpoint import Endpoint
-from ..errors import EngineError, StartTimeout
+from ..errors import EngineError
 from . import Backend, Progress, make_backend
 from .stoppable import Stoppable
 
@@ -69,8 +69,10 @@ class AutoBackend(Stoppable):
         mode, what = "docker", "a container"
         try:
             Engine(os.environ, Deadline(min(LOOK_SECONDS, deadline.remaining()))).close()
-        except (EngineError, StartTimeout) as exc:
-            if not self._settings.allow_local:
+        except EngineError as exc:
+            # One that is slow to answer is there. And a kernel that had a container is given none
+            # of this machine by its restart: its code may be why the engine has gone.
+            if self._handover is not None or not self._settings.allow_local:
                 raise
             mode, what = "local", f"this machine itself: {exc.what}, {exc.why}"
         self._notice = _TAKEN.format(what, mode)
