@@ -43,7 +43,7 @@ def running_in(folder: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("parent", [os.getppid(), 1, 12345])
+@pytest.mark.parametrize("parent", [pytest.param(os.getppid(), id="ours"), 1, 12345])
 def test_a_parent_that_lives_is_not_taken_for_gone(parent: int) -> None:
     """Nor one that isn't our parent: a process may stand between Jupyter and us."""
     assert not ParentWatch(parent).gone()
