@@ -111,6 +111,14 @@ def test_root_lends_its_rights_to_nobody(sandbox: Sandbox, folder: Path) -> None
     put(sandbox, "data.txt", "x", show)
     with pytest.raises(UsageError, match="may not write there"):
         get(sandbox, "x", "sub/x", show)
+    (folder / "sub" / "open").mkdir()
+    (folder / "sub" / "open" / "x").write_text("not for all")
+    (folder / "sub" / "open").chmod(0o777)
+    (folder / "sub").chmod(0o700)
+    with pytest.raises(UsageError, match="may not enter sub"):
+        put(sandbox, "sub/open/x", "y", show)
+    with pytest.raises(UsageError, match="may not enter sub"):
+        get(sandbox, "x", "sub/open/y", show)
 
 
 def test_nothing_of_what_this_kernel_imports_is_written(

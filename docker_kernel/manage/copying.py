@@ -46,7 +46,7 @@ def put(sandbox: Sandbox, local: str, remote: str | None, show: Show) -> str:
     else:
         _check_allowed(sandbox.settings, folder)
         with (
-            _open_folder(folder, inner.parent) as place,
+            _open_folder(folder, inner.parent, sandbox.settings) as place,
             _open_source(place, inner.name, sandbox.settings, folder) as source,
             closing(sandbox.connection()) as client,
         ):
@@ -65,7 +65,10 @@ def get(sandbox: Sandbox, remote: str, local: str | None, show: Show) -> str:
         _copy_inside(sandbox, remote, _inside(inner))
     else:
         _check_allowed(sandbox.settings, folder)
-        with _open_folder(folder, inner.parent) as place, closing(sandbox.connection()) as client:
+        with (
+            _open_folder(folder, inner.parent, sandbox.settings) as place,
+            closing(sandbox.connection()) as client,
+        ):
             _check_target(folder / inner, place, sandbox.settings, folder)
             files.get(client, remote, place / inner.name, _progress(show, remote))
     return f"{remote} of the container is {inner} in the workspace folder."
@@ -132,8 +135,9 @@ def _check_allowed(settings: Settings, folder: Path) -> None:
 
 
 @contextmanager
-def _open_folder(folder: Path, inner: PurePath) -> Iterator[Path]:
-    """A folder below `folder` that stays the same, whoever puts a link in its place meanwhile.
+def _open_folder(folder: Path, inner: PurePath, settings: Settings) -> Iterator[Path]:
+    """A folder below `folder` that the container's user may enter, and that stays the same, whoever
+    puts a link in its place meanwhile.
 
     Raises UsageError.
     """
@@ -152,6 +156,10 @@ def _open_folder(folder: Path, inner: PurePath) -> Iterator[Path]:
                 raise _no_folder(folder / inner) from exc
             os.close(place)
             place = inner_place
+            if not may(choose_user(settings.user, folder), Path(f"/proc/self/fd/{place}"), os.X_OK):
+                raise UsageError(
+                    "nothing was copied", f"the container's user may not enter {part}", "see: ls -l"
+                )
         yield Path(f"/proc/self/fd/{place}")
     finally:
         os.close(place)
