@@ -23,6 +23,7 @@ _SERVER = re.compile(
 )
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _A_SIZE = "write a number and a unit, such as 2g"
+_NETWORK = re.compile(r"\w[\w.-]*")
 _WORD = re.compile(r"\w[\w.:@/-]*")
 _A_PROFILE = (
     "name a JSON file such as the engine's own: https://docs.docker.com/engine/security/seccomp/"
@@ -182,12 +183,14 @@ def user(name: str, value: Any) -> None:
 
 def network(name: str, value: Any) -> None:
     """A network that keeps the code apart from that of others."""
-    if not value or value == "host" or value.startswith("container:"):
+    # container:NAME, and ns:PATH of Podman, are no names, but the network of another.
+    shared = value.strip().lower() == "host" or ":" in value
+    if shared or not _NETWORK.fullmatch(value):
         raise SettingError(
             f"{name} is {value!r}",
             "it would not keep the code apart from the network of others"
-            if value
-            else "a network needs a name",
+            if shared
+            else "a network needs a name of letters, digits and _.-",
             "use bridge, none, or the name of a network of yours (docker network ls)",
         )
 
