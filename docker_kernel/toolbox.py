@@ -16,6 +16,7 @@ from .config import DEFAULT_SERVER_HOST, DEFAULT_SERVER_PORT
 from .contact import ContainerClient, NotConnected, get_docker_client
 from .errors import CodeRefused, SettingError
 from .results import CodeResult, LogResult
+from .texts import for_terminal
 
 ASK_SECONDS = 60.0
 """How long a question about the container may take: its Python's packages, a file's syntax."""
@@ -61,6 +62,7 @@ def sink(stream_output: bool | OnText) -> OnText | None:
 
 def _print(stream: str, text: str) -> None:
     file = sys.stderr if stream == "stderr" else sys.stdout
+    text = for_terminal(text) if file.isatty() else text
     try:
         file.write(text)
     except UnicodeEncodeError:  # a console that doesn't know all characters

@@ -422,10 +422,12 @@ def test_in_a_terminal(server: Server, tmp_path: Path) -> None:
         program.sendline("%load_ext docker_kernel")
         program.expect(r"In \[2\]")
         program.sendline(
-            "get_ipython().run_cell_magic('docker', '', 'print(6 * 7)\\ninput(\"name? \")')"
+            "get_ipython().run_cell_magic("
+            "'docker', '', 'print(6 * 7)\\ninput(\"\\\\x1b]0;t\\\\x07name? \")')"
         )
-        program.expect("42")
+        program.expect("42\r\n")
         program.expect(r"name\? ")
+        assert program.before == ""  # the terminal gets no title
         program.sendline("me")
         program.expect("Out.*'me'")
         program.sendline("get_ipython().run_cell_magic('docker', '', 'print(\"on\")\\nwhile 1: 1')")

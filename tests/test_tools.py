@@ -408,6 +408,16 @@ class TestOutput:
         assert tools.run_shell_command("printf 'é€'", stream_output=True)["stdout"] == "é€"
         assert written.getvalue() == b"\xe9?"
 
+    def test_a_terminal_gets_text_and_colours_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        written = io.BytesIO()
+        terminal = io.TextIOWrapper(written, encoding="utf-8")
+        monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+        monkeypatch.setattr(sys, "stdout", terminal)
+        trick = r"\033[31mred\033[0m \033]52;c;cm0=\007\033[6nend"
+        result = tools.run_shell_command(f"printf '{trick}'", stream_output=True)
+        assert written.getvalue() == b"\x1b[31mred\x1b[0m end"
+        assert "\x1b]52" in result["stdout"]
+
     def test_what_a_callback_raises_ends_the_command(self, server: Server) -> None:
         def fail(_stream: str, _text: str) -> None:
             raise TimeoutError("mine")

@@ -11,11 +11,13 @@ import contextlib
 import getpass
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from docker_kernel.client import Client
+from docker_kernel.texts import for_terminal
 from docker_kernel_server import messages as wire
 
 MAX_WAITING_EVENTS = 1000
@@ -113,9 +115,10 @@ class Asking:
 
     def _answer(self, event: wire.InputRequest) -> None:
         question = getpass.getpass if event.password else input
+        prompt = for_terminal(event.prompt) if sys.stdout.isatty() else event.prompt
         try:
             with _handling_sigint(signal.default_int_handler):
-                value = question(event.prompt)
+                value = question(prompt)
         except EOFError:
             value = END_OF_INPUT
         except KeyboardInterrupt:
