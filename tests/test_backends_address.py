@@ -79,6 +79,15 @@ def test_without_a_choice_it_is_this_machines(text: str, tmp_path: Path) -> None
     assert find({"DOCKER_CONFIG": str(tmp_path / "nowhere")}) == Address(default_url())
 
 
+@pytest.mark.parametrize("address", ["tcp://ada:{}@h:1", "foo://ada:{}@h", "ssh://ada:{}@h:x"])
+def test_a_password_in_an_address_is_not_shown(address: str) -> None:
+    """X3: the error stands in a notebook."""
+    with pytest.raises(EngineError) as raised:
+        find({"DOCKER_HOST": address.format("hunter2-and-more")})
+    assert "hunter2" not in str(raised.value)
+    assert "ada:***@h" in str(raised.value)
+
+
 def test_windows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """E2: its pipe is the default, and ssh is refused with what would be right."""
     monkeypatch.setattr(sys, "platform", "win32")

@@ -194,13 +194,15 @@ def _check(url: str, named: str) -> None:
     windows = sys.platform == "win32"
     schemes = [*UNIX[:1], *_OVER_TCP, "ssh", *(["npipe"] if windows else [])]
     parts = urlsplit(url)
+    # The error stands in a notebook, for one.
+    shown = url.replace(f":{parts.password}@", ":***@") if parts.password else url
     if parts.scheme not in schemes:
         known = ", ".join(f"{name}://" for name in schemes)
-        raise hints.unreadable(url, named, f"it begins with none of {known}")
+        raise hints.unreadable(shown, named, f"it begins with none of {known}")
     try:
         port = parts.port
     except ValueError as exc:
-        raise hints.unreadable(url, named, str(exc)) from exc
+        raise hints.unreadable(shown, named, str(exc)) from exc
     why = ""
     if parts.scheme in (*_OVER_TCP, "ssh") and not parts.hostname:
         why = "it names no host"
@@ -211,4 +213,4 @@ def _check(url: str, named: str) -> None:
     elif parts.password:
         why = "a password has no place in it; use a key"
     if why:
-        raise hints.unreadable(url, named, why)
+        raise hints.unreadable(shown, named, why)
