@@ -156,7 +156,9 @@ class Front:
         finally:
             self._tasks.discard(task)
             for each in ends:
-                each.transport.abort()
+                # The first Pythons 3.11 can't abort what TLS has closed already.
+                with contextlib.suppress(AttributeError):
+                    each.transport.abort()
 
 
 async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

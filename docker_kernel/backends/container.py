@@ -40,8 +40,8 @@ from .trouble import trouble_of
 from .tunnel import dialer
 from .volumes import LIKE_LABEL, ensure_volumes
 
-EXIT_SECONDS = 2.0
-"""How long to wait for the engine to tell why a container ended."""
+EXIT_SECONDS = 5.0
+"""How long to wait for the engine to tell why a container ended; it has much to do just then."""
 DYING_SECONDS = 0.2
 _EXIT_OOM = 137
 
