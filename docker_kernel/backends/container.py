@@ -42,6 +42,10 @@ from .volumes import LIKE_LABEL, ensure_volumes
 
 EXIT_SECONDS = 5.0
 """How long to wait for the engine to tell why a container ended; it has much to do just then."""
+
+NEWS_SECONDS = 2.0
+"""How much later than the end the engine's news of it may come."""
+
 DYING_SECONDS = 0.2
 _EXIT_OOM = 137
 
@@ -353,8 +357,8 @@ def _last_events(engine: Engine, name: str) -> tuple[int | None, bool]:
     """The exit status of a container, as the engine remembers it, and whether memory ran out in
     it."""
     oom = False
-    until = int(time.time() + EXIT_SECONDS)
-    deadline = Deadline(EXIT_SECONDS * 2)
+    until = int(time.time() + NEWS_SECONDS)
+    deadline = Deadline(NEWS_SECONDS + EXIT_SECONDS)
     with suppress(DockerKernelError), engine.calling("asking why it ended", deadline) as api:
         # The news of the end may come a moment after the end: this waits for it, up to `until`.
         filters = {"container": [name]}
