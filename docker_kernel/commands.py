@@ -97,8 +97,11 @@ class Output:
         if room >= 0:
             self._kept[stream].append(text[:room])
             self._room[stream] = room - len(text) if len(text) <= room else -1
-        if self._on_text is not None:
-            self._on_text(stream, text)
+        # One that raises is not called again.
+        on_text, self._on_text = self._on_text, None
+        if on_text is not None:
+            on_text(stream, text)
+        self._on_text = on_text
 
     def done(self, exit_code: int, error: str = "", seconds: float | None = None) -> Done:
         """The end; ``seconds`` are measured here where nobody else did."""
@@ -194,6 +197,13 @@ def run(client: Client, command: Command, on_text: OnText | None = None) -> Done
                 output.add(stream, text)
     except _NoEnd:
         return output.done(TIMEOUT_CODE, f"{timed_out(command)}, and the server does not answer")
+    except KeyboardInterrupt:
+        # What the command says to it is of use: its traceback, what it has put away.
+        with contextlib.suppress(ConnectionLost, _NoEnd):
+            client.request(Cancel(client.new_id(), call.id))
+            for stream, text in box.texts(CANCEL_SECONDS):
+                output.add(stream, text)
+        raise
     finally:
         box.close()
         if not call.future.done():

@@ -7,27 +7,47 @@ from __future__ import annotations
 
 _SAFE_IMPORT = "import sys; path = sys.path[:]; sys.path[:] = filter(None, path)\n"
 
-RUN_CODE = """\
+_BEGIN = """\
 def run():
     import sys
     path = sys.path[:]
     sys.path[:] = filter(None, path)
-    import linecache, traceback
+    import linecache, os, traceback
     sys.path[:] = path
-    code = sys.stdin.buffer.read().decode("utf-8")
-    linecache.cache["<code>"] = len(code), None, [x + "\\n" for x in code.split("\\n")], "<code>"
-    own = run.__code__.co_filename
+    own, space = run.__code__.co_filename, globals()
+    del space["run"]
+"""
+_TAKE_ALL = """\
+    name, code = "<code>", sys.stdin.buffer.read()
+"""
+_TAKE_SOME = """\
+    name, size, code = sys.argv[1], int(sys.argv[2]), b""
+    while len(code) < size:
+        code += os.read(0, size - len(code)) or sys.exit("the code did not arrive as a whole")
+    sys.argv[:] = sys.argv[3:]
+    if name.startswith("/"):
+        space["__file__"] = name
+        if sys.path[:1] == [""]:
+            sys.path[0] = os.path.dirname(name)
+"""
+_GO = """\
+    code = code.decode("utf-8")
+    linecache.cache[name] = len(code), None, [x + "\\n" for x in code.split("\\n")], name
     def show(kind, error, where):
         while where and where.tb_frame.f_code.co_filename == own:
             where = where.tb_next
         traceback.print_exception(kind, error, where)
     sys.excepthook = show
-    space = globals()
-    del space["run"]
-    exec(compile(code, "<code>", "exec", dont_inherit=True), space)
+    exec(compile(code, name, "exec", dont_inherit=True), space)
 run()
 """
+
+RUN_CODE = _BEGIN + _TAKE_ALL + _GO
 """Runs the code on standard input as a module of its own, with its lines in tracebacks."""
+
+RUN_TEXT = _BEGIN + _TAKE_SOME + _GO
+"""The same for a program with a sys.argv and an input of its own. Its arguments: what tracebacks
+call the code, its size in bytes, and then that sys.argv. The input follows the code."""
 
 CHECK_SYNTAX = """\
 import json, sys, warnings

@@ -57,10 +57,11 @@ def sink(stream_output: bool | OnText) -> OnText | None:
     """Where the output goes as it comes."""
     if callable(stream_output):
         return stream_output
-    return _print if stream_output else None
+    return echo if stream_output else None
 
 
-def _print(stream: str, text: str) -> None:
+def echo(stream: str, text: str) -> None:
+    """Print to this process's own stream, at once."""
     file = sys.stderr if stream == "stderr" else sys.stdout
     text = for_terminal(text) if file.isatty() else text
     try:

@@ -276,6 +276,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
         ("docker-kernel config --template ", {"development", "production"}),
         ("docker-kernel uninstall tor", {"torch"}),
         ("jupyter docker-kernel pru", {"prune"}),
+        ("docker-kernel run scr", {"script.py"}),
     ],
 )
 def test_a_shell_completes_names(
@@ -283,6 +284,8 @@ def test_a_shell_completes_names(
 ) -> None:
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
     assert main(["install", "--name", "torch"]) == 0
+    (tmp_path / "script.py").touch()
+    monkeypatch.chdir(tmp_path)
     scripts = Path(sys.executable).parent
     done = subprocess.run(
         ["bash", "-c", COMPLETE, "bash", *line.split(" ")],

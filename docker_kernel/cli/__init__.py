@@ -33,13 +33,15 @@ EXIT_CODES = {
     0: "done",
     1: "it could not be done, and the message says why and what to type; `run`: a cell raised",
     2: "the command line is wrong",
-    125: "`exec` alone: the container or the engine can't be used",
+    124: "`run` of a script or code: the time that --timeout gives it was over",
+    125: "`exec`, and `run` of a script or code: the container or the engine can't be used, or it "
+    "could not be begun",
     126: "`exec` alone: the command can't be executed",
     127: "`exec` alone: there is no such command in the container",
     130: "interrupted with Ctrl-C",
     141: "who reads the output has hung up, as `head` does",
 }
-"""What each means, but `exec` gives its command's own; the same table is in docs/commands.md."""
+"""What each means, but `exec` and `run` give a program's own. docs/commands.md has this, too."""
 
 VERBS = (install, uninstall, list_, run, ps, logs, exec_, stop, prune, pull, build, config, doctor)
 

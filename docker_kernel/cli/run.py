@@ -1,13 +1,16 @@
-"""``docker-kernel run``: execute a notebook headless, and print it as it goes."""
+"""``docker-kernel run``: a notebook, a script or code in a container, printed as it goes."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from docker_kernel_server.messages import MAX_SECONDS
 
 from ..errors import DockerKernelError, SettingError
 from .options import add_settings, given_settings
@@ -25,13 +28,37 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "run",
-        help="execute a notebook in a container and print it as it goes",
-        description="Execute a notebook in a container, print the cells with their outputs as they "
-        "come, and write the executed notebook.",
-        epilog="Exit code 0: every cell ran. 1: a cell raised or the start failed; the notebook is "
-        "written up to there.",
+        help="run a notebook, a script or code in a container and print it as it goes",
+        description="Execute a notebook in a container of its own, print the cells with their "
+        "outputs as they come, and write the executed notebook. Or run a script, or CODE, with the "
+        "container's Python, which reads and prints what this command reads and prints. The "
+        "file's folder is the workspace. What ends in .ipynb is a notebook.",
+        epilog="Exit code of a notebook: 0 where every cell ran; 1 where a cell raised or the "
+        "start failed, and it is written up to there. Of a script or code: its own, 128 + N where "
+        "signal N ended it, 124 where its time was over, 125 where it could not be begun. "
+        "Example: docker-kernel run --network none --timeout 60 script.py --count 5",
     )
-    parser.add_argument("notebook", metavar="NOTEBOOK", help="the notebook's file.")
+    words = parser.add_argument(
+        "words",
+        nargs=argparse.PARSER,
+        metavar="NOTEBOOK|SCRIPT",
+        help="the file; - for code on standard input. What follows a script is for the script.",
+    )
+    words.required = False  # -c does without
+    words.completer = complete_files  # type: ignore[attr-defined]
+    parser.add_argument(
+        "-c",
+        dest="code",
+        nargs=argparse.REMAINDER,
+        metavar="CODE",
+        help="run this code; what follows is for the code.",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="after which a script or code is ended. Default: no limit.",
+    )
     parser.add_argument(
         "--output",
         default="",
@@ -39,13 +66,63 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         help="where the executed notebook goes. Default: NAME.executed.ipynb beside the notebook.",
     )
     add_settings(parser)
-    parser.set_defaults(run=run)
+    parser.usage = (
+        "%(prog)s [-h] [--SETTING VALUE ...] [--output PATH] NOTEBOOK\n"
+        "       %(prog)s [-h] [--SETTING VALUE ...] [--timeout SECONDS] SCRIPT|- [ARG ...]\n"
+        "       %(prog)s [-h] [--SETTING VALUE ...] [--timeout SECONDS] -c CODE [ARG ...]"
+    )
+    parser.set_defaults(run=run, verb=parser)
+
+
+def complete_files(prefix: str, **_: object) -> list[str]:
+    """The files and folders that a shell offers."""
+    from argcomplete.completers import FilesCompleter
+
+    return list(FilesCompleter()(prefix))
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) <= MAX_SECONDS:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Execute the notebook. Returns the exit code."""
+    """Run what is named. Returns the exit code."""
+    words: list[str] = options.words or []
+    if options.code is None and words[:1] == ["--"]:
+        del words[0]
+    if not (words or options.code):
+        options.verb.error("which NOTEBOOK, SCRIPT or -c CODE?")
+    if options.code is None and words[0].lower().endswith(".ipynb"):
+        return run_notebook(words[0], words[1:], options)
+    if options.output:
+        options.verb.error("--output is for notebooks")
+    from . import program
+
+    options.failure = program.OWN_FAILURE
+    if options.code is not None:
+        code, *rest = options.code
+        given = program.Program("<code>", code, ("-c", *rest, *words))
+    elif words[0] == "-":
+        given = program.Program("<stdin>", program.code_on_stdin(), tuple(words))
+    else:
+        given = program.script(Path(words[0]), words[1:])
+    return program.run(given, program.settings_for(given, options), options.timeout)
+
+
+def run_notebook(path: str, rest: list[str], options: argparse.Namespace) -> int:
+    """Execute a notebook; options may also follow its name. Returns the exit code."""
+    if rest:
+        options.words = None
+        options.verb.parse_args(rest, options)
+        if options.words or options.code:
+            options.verb.error("a notebook takes no arguments")
+    if options.timeout is not None:
+        options.verb.error("--timeout is for scripts and code")
     arguments = given_settings(options)
-    source = Path(options.notebook)
+    source = Path(path)
     notebook = read_notebook(source)
     target = Path(options.output) if options.output else source.with_suffix(".executed.ipynb")
     folder = _check_target(target)

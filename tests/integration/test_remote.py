@@ -21,6 +21,7 @@ from conftest import or_give_up
 from docker_kernel import files
 from docker_kernel.backends import docker as backend
 from docker_kernel.backends.docker import Engine as OurEngine
+from docker_kernel.cli import main
 from docker_kernel.client import Client
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
@@ -192,6 +193,16 @@ def test_a_kernel(image: str, tmp_path: Path) -> None:
         kernel.manager.restart_kernel()
         kernel.client.wait_for_ready(timeout=PATIENCE)
         assert kernel.run("import socket; socket.gethostname()").result == cell.result
+
+
+@by_way("tcp")
+def test_a_script(image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its text goes there, as no folder of this machine is seen."""
+    (tmp_path / "a.py").write_text("import sys\nprint(__file__, sys.argv)\nsys.exit(3)")
+    assert main(["run", "--image", image, str(tmp_path / "a.py"), "--b"]) == 3
+    said = capsys.readouterr()
+    assert said.out == "/workspace/a.py ['a.py', '--b']\n"
+    assert "on another machine" in said.err
 
 
 @by_way("tcp")
