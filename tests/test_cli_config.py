@@ -192,6 +192,8 @@ def test_generate_config(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert {show(capsys)[name]["source"] for name in NAMES} == {"default"}
     # With all of it uncommented, it is what counts anyway.
     text = path.read_text()
+    assert "docker-kernel --generate-config has written it" in text
+    assert " > " not in text  # it needs no help of a shell, which would empty the file first
     path.write_text(re.sub(r"^# (c\.Settings\.)", r"\1", text, flags=re.MULTILINE))
     found = show(capsys)
     assert {found[name]["source"] for name in NAMES} == {"file"}

@@ -14,8 +14,7 @@ WIDTH = 92
 _HEAD = """\
 # Settings of docker-kernel, for {purpose}.
 #
-# This is Python. Put it into Jupyter's configuration folder as {name}.py:
-#     {command} > ~/.jupyter/{name}.py
+# This is Python. {origin}
 # `jupyter --paths` lists the folders, and `docker-kernel config --show` says what counts in the
 # end: the command line before the environment before this file before the default.
 
@@ -58,16 +57,20 @@ TEMPLATES: dict[str, tuple[str, Chosen]] = {
 def template(kind: str) -> str:
     """A configuration file of this kind."""
     purpose, chosen = TEMPLATES[kind]
-    return _file(purpose, f"docker-kernel config --template {kind}", chosen)
+    origin = (
+        f"Put it into Jupyter's configuration folder as {CONFIG_NAME}.py:\n"
+        f"#     docker-kernel config --template {kind} > ~/.jupyter/{CONFIG_NAME}.py"
+    )
+    return _file(purpose, origin, chosen)
 
 
 def defaults() -> str:
     """A configuration file that sets nothing, and names everything."""
-    return _file("you to choose", "docker-kernel --generate-config", {})
+    return _file("you to choose", "docker-kernel --generate-config has written it.", {})
 
 
-def _file(purpose: str, command: str, chosen: Chosen) -> str:
-    head = _HEAD.format(purpose=purpose, name=CONFIG_NAME, command=command)
+def _file(purpose: str, origin: str, chosen: Chosen) -> str:
+    head = _HEAD.format(purpose=purpose, origin=origin)
     return "\n".join([head, *_chosen(chosen), *_others(set(chosen))])
 
 
