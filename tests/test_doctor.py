@@ -419,8 +419,9 @@ def test_a_setting_that_can_not_work(
     found = report(capsys)
     assert found["settings"]["level"] == "problem"
     assert "DOCKER_KERNEL_MEMORY" in found["settings"]["remedy"]
-    # The rest is looked at all the same.
+    # The rest is looked at all the same, but for an image that nobody has asked for.
     assert found["engine"]["level"] == "ok"
+    assert found["image"]["level"] == "skipped"
 
 
 # -- servers

@@ -36,11 +36,13 @@ def _all(
 ) -> Iterator[Finding]:
     yield machine.versions()
     yield machine.kernels()
+    broken = False
     try:
         settings = load()
     except SettingError as exc:
         yield of_error("settings", exc)
-        settings, container = Settings(), False
+        # Their engine is looked at all the same; which image they mean is not known.
+        settings, broken = Settings(), True
     else:
         yield machine.settings(settings)
     mode, known = settings.resolved_mode(), None
@@ -62,9 +64,9 @@ def _all(
                 return
             found = engines.judge(known, environ)
             yield from (item for item in found if item.id != "proxy" or not obstacles)
-            if mode == "docker":
+            if mode == "docker" and not broken:
                 for finding in engines.image(engine, settings):
                     container = container and finding.level == "ok"
                     yield finding
-        if container:
+        if container and not broken:
             yield from inside.look(settings, known if mode == "docker" else None, environ)
