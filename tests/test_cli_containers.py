@@ -83,6 +83,13 @@ def test_a_command_that_the_engine_does_not_begin(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("lines", ["x", "-1", "1.5", ""])
+def test_how_many_lines_of_a_log(lines: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["logs", NAME, "--tail", lines])
+    assert f"{lines!r} is no number of lines" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(-1, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (7260, "2 h 1 min"), (90000, "1 d 1 h")],
