@@ -233,6 +233,27 @@ def test_no_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert "which VERB?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["config", "--netwrk", "none"],
+            "config: error: unrecognized arguments: --netwrk none; did you mean --network?",
+        ),
+        (["ps", "--jsn"], "ps: error: unrecognized arguments: --jsn; did you mean --json?"),
+        (["ps", "x"], "ps: error: unrecognized arguments: x\n"),
+    ],
+)
+def test_an_option_that_does_not_exist(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    found = capsys.readouterr().err
+    assert said in found
+    assert found.startswith(f"usage: docker-kernel {words[0]} ")
+
+
 def rows(text: str, head: str) -> Iterator[list[str]]:
     """The rows of the table with this head."""
     for line in text.partition(f"{head}\n")[2].splitlines()[1:]:

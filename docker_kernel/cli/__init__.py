@@ -27,7 +27,7 @@ from . import (
     stop,
     uninstall,
 )
-from .helping import HelpAll
+from .helping import HelpAll, meant, verbs_of
 
 EXIT_CODES = {
     0: "done",
@@ -53,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         import argcomplete
 
         argcomplete.autocomplete(parser)
-    options = parser.parse_args(argv)
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        verb = options.parser if hasattr(options, "parser") else parser
+        verb.error(f"unrecognized arguments: {' '.join(unknown)}{meant(unknown, verb)}")
     if options.generate_config:
         options.run = config.generate
     elif not hasattr(options, "run"):
@@ -96,4 +99,6 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB")
     for verb in VERBS:
         verb.add_to(verbs)
+    for found in verbs_of(parser).values():
+        found.set_defaults(parser=found)
     return parser

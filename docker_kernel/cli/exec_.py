@@ -38,14 +38,14 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command and its words."
     )
     add_any_owner(parser)
-    parser.set_defaults(run=execute, failure=OWN_FAILURE, usage_error=parser.error)
+    parser.set_defaults(run=execute, failure=OWN_FAILURE)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Run it. Returns its exit code."""
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
-        options.usage_error("which COMMAND is to run?")
+        options.parser.error("which COMMAND is to run?")
     with connect() as engine:
         (container,) = choose(engine, [options.name], options.any_owner)
         if container.state != "running":

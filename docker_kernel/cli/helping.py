@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 
 from .options import TITLE, add_settings
 
@@ -39,3 +40,10 @@ def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPars
     for action in parser._subparsers._group_actions if parser._subparsers else ():  # noqa: SLF001
         return dict(action.choices or {})
     return {}
+
+
+def meant(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """The option that is most like the first of these words, for the end of an error."""
+    options = parser._option_string_actions  # noqa: SLF001
+    found = get_close_matches(words[0].partition("=")[0], options, 1)
+    return f"; did you mean {found[0]}?" if found else ""

@@ -31,13 +31,13 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--all", action="store_true", help="all of this user's on this machine.")
     add_any_owner(parser)
     parser.add_argument("--json", action="store_true", help="for programs: one JSON object.")
-    parser.set_defaults(run=stop, usage_error=parser.error)
+    parser.set_defaults(run=stop)
 
 
 def stop(options: argparse.Namespace) -> int:
     """Stop them, and say what became of each. Returns the exit code."""
     if bool(options.names) == options.all:
-        options.usage_error("name containers, or say --all")
+        options.parser.error("name containers, or say --all")
     with connect() as engine:
         if options.all:
             items = _all(engine, options.any_owner)
