@@ -97,11 +97,8 @@ class Output:
         if room >= 0:
             self._kept[stream].append(text[:room])
             self._room[stream] = room - len(text) if len(text) <= room else -1
-        # One that raises is not called again.
-        on_text, self._on_text = self._on_text, None
-        if on_text is not None:
-            on_text(stream, text)
-        self._on_text = on_text
+        if self._on_text is not None:
+            self._on_text(stream, text)
 
     def done(self, exit_code: int, error: str = "", seconds: float | None = None) -> Done:
         """The end; ``seconds`` are measured here where nobody else did."""
