@@ -51,7 +51,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         dest="code",
         nargs=argparse.REMAINDER,
         metavar="CODE",
-        help="run this code; what follows is for the code.",
+        help="CODE [ARG ...]: run this code; what follows is for the code.",
     )
     parser.add_argument(
         "--timeout",
