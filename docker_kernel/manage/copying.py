@@ -33,6 +33,14 @@ _OPEN_FOLDER = (
 ) | getattr(os, "O_CLOEXEC", 0)
 
 
+_MENDED = {
+    "FileNotFoundError": "see what there is: !ls",
+    "IsADirectoryError": "name a file, not a folder",
+    "PermissionError": "see who may: !id; !ls -la",
+}
+"""What to type, by the error of the code in the container."""
+
+
 def put(sandbox: Sandbox, local: str, remote: str | None, show: Show) -> str:
     """Copy a file of the workspace folder into the container. Blocks.
 
@@ -113,10 +121,16 @@ def _copy_inside(sandbox: Sandbox, source: str, target: str) -> None:
         words = [python, "-I", "-S", "-c", COPY_FILE, source, target]
         done = run(client, Command(shlex.join(words)))
     if not done.success:
-        last = done.stderr.strip().splitlines()[-1:]
-        raise TransferError(
-            f"{source!r} was not copied", done.error or "".join(last), "see what there is: !ls"
-        )
+        raise TransferError(f"{source!r} was not copied", *_why(done.error, done.stderr))
+
+
+def _why(error: str, stderr: str) -> tuple[str, str]:
+    """Why, and what to type, of what the code in the container has said."""
+    last = "".join(stderr.strip().splitlines()[-1:])
+    kind, _, words = last.partition(": ")
+    if not error and kind in _MENDED:
+        return words.partition("] ")[2] or words, _MENDED[kind]
+    return error or last, "see what there is: !ls"
 
 
 # -- where it doesn't

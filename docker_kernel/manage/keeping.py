@@ -113,7 +113,7 @@ def freeze(sandbox: Sandbox, show: Show, force: bool) -> str:
     news = [
         f"{DOCKERFILE} and {REQUIREMENTS} are in the working folder: {count}.",
         *(f"Not in there, or not for sure: {text}" for text in frozen.missed),
-        *([f"Nor files that were changed in: {', '.join(places)}"] if places else []),
+        *([f"Not in there are files that were changed in: {', '.join(places)}"] if places else []),
         "To build the image: docker build -t NAME .",
     ]
     return "\n".join(news)

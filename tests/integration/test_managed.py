@@ -174,9 +174,12 @@ def test_files_that_the_container_sees_anyway(kernel: Kernel, folder: Path) -> N
     assert kernel.run("open('/tmp/there/data.txt').read()").result == "'data'"
     shown(kernel.run("%docker get /tmp/there/data.txt 'with space'"))
     assert (folder / "with space").read_text() == "data"
+    assert "name a file, not a folder" in kernel.run("%docker put data.txt /tmp").error
     (folder / "data.txt").chmod(0o600)
     if os.getuid() == 0:
-        assert "Permission denied" in kernel.run("%docker put data.txt /tmp/x").error
+        refused = kernel.run("%docker put data.txt /tmp/x").error
+        assert "was not copied: Permission denied: '/workspace/data.txt'" in refused
+        assert "To mend it: see who may: !id" in refused
     assert "isn't in the workspace" in kernel.run("%docker put ../x").error
     assert "No such file" in kernel.run("%docker get /tmp/none").error
 
