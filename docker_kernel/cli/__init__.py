@@ -36,7 +36,7 @@ EXIT_CODES = {
     124: "`run` of a script or code: the time that --timeout gives it was over",
     125: "`exec`, and `run` of a script or code: the container or the engine can't be used, or it "
     "could not be begun",
-    126: "`exec` alone: the command can't be executed",
+    126: "`exec` alone: the command can't be executed, or an older engine doesn't find it",
     127: "`exec` alone: there is no such command in the container",
     130: "interrupted with Ctrl-C",
     141: "who reads the output has hung up, as `head` does",

@@ -28,8 +28,9 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Run a command in a container of ours, as the container's user and in its work "
         "folder, beside what runs there. It reads what this command reads; on a terminal it has "
         "one of its own.",
-        epilog="The exit code is the command's; 126 where it can't be executed, 127 where there "
-        "is no such command, 125 where the container or the engine can't be used. Example: "
+        epilog="The exit code is the command's; 127 where there is no such command (126 with an "
+        "older engine), 126 where it can't be executed, 125 where the container or the engine "
+        "can't be used. Example: "
         "docker-kernel exec 1a2b3c4d python -m pip list",
     )
     name = parser.add_argument("name", metavar="NAME", help="a container's name, as ps has it.")
