@@ -149,6 +149,13 @@ def test_something_else_on_the_port() -> None:
         sandbox.stop()
 
 
+def test_before_the_start_nothing_is_said_of_the_workspace(tmp_path: Path) -> None:
+    """Whether the folder may be mounted is found out by the start."""
+    waiting = Sandbox(Settings(image="box:1", workspace=str(tmp_path)))
+    assert waiting.describe() == "box:1, 2g of memory, 512 processes, network bridge"
+    waiting.stop()
+
+
 def test_describe_names_the_server(sandbox: Sandbox) -> None:
     assert str(sandbox.settings.port) in sandbox.describe()
     assert sandbox.handover() is None

@@ -83,8 +83,12 @@ class DockerBackend(Stoppable):
             limits.append(f"{settings.cpus:g} CPUs")
         if settings.gpus:
             limits.append(f"GPUs: {settings.gpus}")
-        where = f"{self._folder} as {WORKPLACE}" if self._folder else f"{WORKPLACE} of its own"
-        return f"{image_name(settings)}, {', '.join(limits)}, network {settings.network}, {where}"
+        said = [image_name(settings), *limits, f"network {settings.network}"]
+        if self._folder:
+            said.append(f"{self._folder} as {WORKPLACE}")
+        elif self._running is not None:  # before the start it isn't known whether that may be
+            said.append(f"{WORKPLACE} of its own")
+        return ", ".join(said)
 
     def postmortem(self) -> str:
         """Why the container ended, "" where it runs or where nothing can be found out."""
