@@ -49,6 +49,7 @@ def test_this_machine_where_no_engine_answers() -> None:
         assert made.run() == "False"
         taken, warning = made.sandbox.notices
         assert taken.startswith("Mode auto has taken this machine itself: no Docker engine")
+        assert taken.endswith("For containers alone, set DOCKER_KERNEL_MODE=docker.")
         assert "NO CONTAINER" in warning
         assert made.sandbox.settings.resolved_mode() == "local"
     finally:

@@ -15,7 +15,7 @@ from .stoppable import Stoppable
 LOOK_SECONDS = 5.0
 """How long the engine may take to answer."""
 
-_TAKEN = "Mode auto has taken {}. To have no such choice, set DOCKER_KERNEL_MODE={}."
+_TAKEN = "Mode auto has taken {}. For containers alone, set DOCKER_KERNEL_MODE=docker."
 
 
 class AutoBackend(Stoppable):
@@ -75,7 +75,7 @@ class AutoBackend(Stoppable):
             if self._handover is not None or not self._settings.allow_local:
                 raise
             mode, what = "local", f"this machine itself: {exc.what}, {exc.why}"
-        self._notice = _TAKEN.format(what, mode)
+        self._notice = _TAKEN.format(what)
         self._settings.mode = mode
         return make_backend(self._settings, self._handover)
 
