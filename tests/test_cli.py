@@ -144,6 +144,21 @@ def test_install_spares_the_kernels_of_others(
     assert "docker_kernel" in other.read_text()
 
 
+def test_install_spares_the_kernels_of_others_where_this_jupyter_does_not_look(
+    jupyter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "env/share/jupyter/kernels/mine/kernel.json"
+    other.parent.mkdir(parents=True)
+    other.write_text('{"argv": ["ruby"], "display_name": "Ruby", "language": "ruby"}')
+    words = ["install", "--name", "mine", "--prefix", str(tmp_path / "env")]
+    assert main(words) == 1
+    assert f"it is in {other.parent}" in capsys.readouterr().err
+    assert "ruby" in other.read_text()
+    assert main([*words, "--replace"]) == 0
+    assert "docker_kernel" in other.read_text()
+    assert not jupyter.exists()
+
+
 @pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "", "ä"])
 def test_install_refuses_what_is_no_name(
     jupyter: Path, capsys: pytest.CaptureFixture[str], name: str

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,9 @@ def install(options: argparse.Namespace) -> int:
             "choose another --name; --display-name may have any characters",
         )
     arguments = given_settings(options)
-    _refuse_others(name, options.replace)
     prefix = options.prefix or (sys.prefix if options.sys_prefix else None)
+    if not options.replace:
+        _refuse_others(name, prefix)
     display_name = options.display_name or _display_name(name)
     with tempfile.TemporaryDirectory() as folder:
         write_kernelspec(Path(folder), display_name, arguments)
@@ -100,20 +102,22 @@ def _display_name(name: str) -> str:
     return DEFAULT_DISPLAY_NAME if name == DEFAULT_NAME else f"Python 3 (Docker, {name})"
 
 
-def _refuse_others(name: str, replace: bool) -> None:
+def _refuse_others(name: str, prefix: str | None) -> None:
     """Keep the kernels of others: a slip in --name must not cost the person one."""
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
-    try:
-        spec = KernelSpecManager().get_kernel_spec(name)
-    except NoSuchKernel:
-        return
-    if not is_ours(spec.argv) and not replace:
-        raise SettingError(
-            f"there is another kernel with the name {name!r}",
-            f"it is in {spec.resource_dir}",
-            "choose another --name, or add --replace",
-        )
+    manager = KernelSpecManager()
+    # Jupyter need not look into the folder that is written to, nor look there first.
+    folder = Path(prefix, "share/jupyter/kernels") if prefix else Path(manager.user_kernel_dir)
+    for each in (KernelSpecManager(kernel_dirs=[str(folder.absolute())]), manager):
+        with suppress(NoSuchKernel):
+            spec = each.get_kernel_spec(name)
+            if not is_ours(spec.argv):
+                raise SettingError(
+                    f"there is another kernel with the name {name!r}",
+                    f"it is in {spec.resource_dir}",
+                    "choose another --name, or add --replace",
+                )
 
 
 def _logos() -> list[Path]:
