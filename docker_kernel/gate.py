@@ -18,6 +18,7 @@ from .audit import ENDED, REFUSED, SENT, AuditLog, Row, row_of, sha256
 from .checks import parse_mount
 from .config import Settings
 from .errors import AuditLogError, CodeRefused, SettingError
+from .places import lies_in
 
 if TYPE_CHECKING:
     from .verification import Names, Rules
@@ -150,7 +151,7 @@ def _log_path(settings: Settings) -> Path:
             if not read_only:
                 shared.append(Path(place).expanduser().resolve())
         for folder in shared:
-            if any(way.is_relative_to(folder) for way in ways):
+            if any(lies_in(way, folder) for way in ways):
                 raise SettingError(
                     f"audit_log is {path}",
                     f"the container sees {folder}, and its code could change the log",

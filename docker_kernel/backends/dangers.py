@@ -11,6 +11,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from ..places import lies_in, same_place
+
 _SOCKETS = (
     "/run/docker.sock",
     "/run/docker/containerd/containerd.sock",
@@ -40,19 +42,19 @@ def danger(path: Path, homes: list[Path], sockets: list[Path]) -> str:
 
     `homes` are the home folders of the caller and of the path's owner; `sockets` those of engines.
     """
-    if _is_at(Path(path.anchor), path):
+    if same_place(Path(path.anchor), path):
         return "it is the whole file system"
     for home in homes:
         # A home that is / belongs to a system user without one.
-        if home != Path(home.anchor) and _is_at(home, path):
+        if home != Path(home.anchor) and same_place(home, path):
             return "it is a home folder"
-        if home != Path(home.anchor) and _is_in(home, path):
+        if home != Path(home.anchor) and lies_in(home, path):
             return f"it holds the home folder {home}"
-    if any(_is_in(place, path) for place in map(Path, _HOMES) if _exists(place)):
+    if any(lies_in(place, path) for place in map(Path, _HOMES) if _exists(place)):
         return "it holds home folders"
     for socket in sockets:
-        if _is_in(socket, path):
-            what = "it is" if _is_at(socket, path) else "it holds"
+        if lies_in(socket, path):
+            what = "it is" if same_place(socket, path) else "it holds"
             return f"{what} the socket of a container engine, which is as good as root"
     if path == Path("/proc") or Path("/proc") in path.parents:
         return "by way of it, all files of this machine can be reached"
@@ -89,18 +91,4 @@ def sockets_near(known: list[Path]) -> list[Path]:
 def _exists(path: Path) -> bool:
     with suppress(OSError):  # a folder that we may not even look into
         return path.exists()
-    return False
-
-
-def _is_in(inner: Path, path: Path) -> bool:
-    """Whether `inner` is `path`, or below it: by its name, or by that of a mount of it."""
-    return any(_is_at(each, path) for each in (inner, *inner.parents) if each != Path(path.anchor))
-
-
-def _is_at(one: Path, other: Path) -> bool:
-    """Whether they are the same place. A bind mount has another name for it."""
-    if one == other:
-        return True
-    with suppress(OSError):
-        return one.samefile(other)
     return False

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..places import any_case, lies_in, same_place
+
 _PACKAGES = ("docker_kernel", "docker_kernel_server", "docker_kernel_magics")
 _IMPORTED = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
 
@@ -26,9 +28,8 @@ def own_places() -> list[Path]:
 
 def why_not_guarded(folder: Path, places: list[Path]) -> str:
     """Why what lies in `folder` can't be guarded, "" where it can. `folder` is resolved."""
-    imported = [place.resolve() for place in _imported()]
-    own = any(folder.is_relative_to(place) for place in imported)
-    if own or folder in [place.resolve() for place in _prefixes()]:
+    own = any(lies_in(folder, place) for place in _imported())
+    if own or any(same_place(folder, place) for place in _prefixes()):
         return "it is part of the Python that runs this kernel"
     for inner in _inside(folder, places):
         for path in (inner, *inner.parents):
@@ -36,6 +37,12 @@ def why_not_guarded(folder: Path, places: list[Path]) -> str:
                 return (
                     f"the Python that runs this kernel is in it by way of the link {path}, which "
                     "code could replace"
+                )
+            if path.parts and any_case(folder / path):
+                return (
+                    f"the Python that runs this kernel is in it, in {path}, and by that name in "
+                    "other capitals code would get past what guards it; an environment beside the "
+                    "folder is out of reach"
                 )
     return ""
 
@@ -80,9 +87,7 @@ def _inside(folder: Path, places: list[Path]) -> Iterator[Path]:
     for place in places:
         if not place.exists():
             continue
-        for parent in place.parents:
-            if parent.resolve() == folder:
-                yield place.relative_to(parent)
-        real = place.resolve()
-        if real != folder and real.is_relative_to(folder):
-            yield real.relative_to(folder)
+        for way in (place, place.resolve()):
+            for parent in way.parents:
+                if same_place(parent, folder):
+                    yield way.relative_to(parent)

@@ -24,6 +24,7 @@ from ..config import Settings
 from ..deadline import Deadline
 from ..errors import TransferError, UsageError
 from ..inside import COPY_FILE
+from ..places import lies_in, same_place
 from ..sandbox import Sandbox
 from .keeping import CONNECT_SECONDS, Show
 from .looking import ask_status
@@ -208,9 +209,9 @@ def _open_source(place: Path, name: str, settings: Settings, folder: Path) -> It
 def _check_target(path: Path, place: Path, settings: Settings, folder: Path) -> None:
     """Raise UsageError where nothing may be written."""
     real = path.parent.resolve() / path.name
-    if any(real.is_relative_to(own.resolve()) for own in own_places()):
+    if any(lies_in(real, own) for own in own_places()):
         why = "it is part of the Python that runs this kernel"
-    elif settings.audit_log and real == Path(settings.audit_log).expanduser().resolve():
+    elif settings.audit_log and same_place(real, Path(settings.audit_log).expanduser().resolve()):
         why = "it is the audit log"
     elif not may(choose_user(settings.user, folder), place, os.W_OK | os.X_OK):
         why = "the container's user may not write there"
