@@ -192,7 +192,8 @@ def _reading(what: str, remedy: str) -> Iterator[None]:
 def _check(url: str, named: str) -> None:
     """Raise EngineError where this can't be an engine's address."""
     windows = sys.platform == "win32"
-    schemes = [*UNIX[:1], *_OVER_TCP, "ssh", *(["npipe"] if windows else [])]
+    # Python has no sockets with a path there.
+    schemes = ["npipe" if windows else UNIX[0], *_OVER_TCP, "ssh"]
     parts = urlsplit(url)
     # The error stands in a notebook, for one.
     shown = url.replace(f":{parts.password}@", ":***@") if parts.password else url

@@ -4,6 +4,7 @@ ours."""
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -204,8 +205,9 @@ class Engine:
     def _mapped(self, what: str, deadline: Deadline, counted: bool = True) -> Iterator[None]:
         with deadline.step(what, counted):
             try:
-                _knock(self.address.socket, _whole_seconds(deadline))
-                yield
+                with streams.os_errors():
+                    _knock(self.address.socket, _whole_seconds(deadline))
+                    yield
             except docker.errors.APIError as exc:
                 status = int(exc.status_code or 0)
                 raise EngineRefused(f"{what} failed", _words(exc), status=status) from exc
@@ -265,7 +267,7 @@ def _knock(path: str, timeout: float) -> None:
 
     Before every call, as the SDK would find out for itself, and leave a socket open.
     """
-    if not path:
+    if sys.platform == "win32" or not path:
         return
     with socket.socket(socket.AF_UNIX) as knocking:
         knocking.settimeout(timeout)

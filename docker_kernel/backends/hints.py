@@ -26,7 +26,12 @@ from .ssh import SshFailed
 
 Trouble = Literal["missing", "refused", "denied", "silent", "tls", "ssh", "other"]
 
-_WITHOUT = "to run code on this machine itself, unprotected: DOCKER_KERNEL_MODE=local"
+_START = {
+    "darwin": "start Docker Desktop: open -a Docker",
+    "linux": "start it: sudo systemctl start docker (without systemd: sudo dockerd)",
+    "win32": "start Docker Desktop from the Start menu and wait until it runs",
+}
+"""How the engine of a machine is started."""
 
 CONTEXT = "the Docker context"
 """How what names an engine begins, where it isn't DOCKER_HOST."""
@@ -83,7 +88,7 @@ def classify(facts: Facts) -> EngineError:
         return kind(
             f"no Docker engine answers at {facts.url}",
             f"{facts.named} names it; {facts.detail}",
-            f"start that engine, or {another(facts.named)}; {_WITHOUT}",
+            f"start that engine, or {another(facts.named)}{_without(facts)}",
         )
     if facts.trouble == "missing" and not facts.cli and not facts.has_desktop:
         return EngineNotFound(
@@ -110,10 +115,11 @@ def no_context(name: str, known: list[str]) -> EngineError:
 
 def unreadable(url: str, named: str, why: str) -> EngineError:
     """The error for an address that can't be an engine's."""
+    a_path = "npipe:////./pipe/NAME" if sys.platform == "win32" else "unix:///PATH"
     return EngineError(
         f"{url} can't be a Docker engine's address",
         f"{named} names it; {why}",
-        f"write unix:///PATH or tcp://HOST:PORT, or {another(named)}",
+        f"write {a_path} or tcp://HOST:PORT, or {another(named)}",
     )
 
 
@@ -123,9 +129,7 @@ def no_engine(url: str, named: str, why: str) -> EngineError:
         return hints_far.wants_tls(url, named, why)
     what = f"what answers at {url} is no Docker engine"
     if not named:
-        return EngineNotFound(
-            what, why, "end it, and start the engine: sudo systemctl start docker"
-        )
+        return EngineNotFound(what, why, f"end it, and {_START.get(sys.platform, _START['linux'])}")
     return EngineNotFound(what, f"{named} names it; {why}", f"correct it, or {another(named)}")
 
 
@@ -140,11 +144,18 @@ def _install(facts: Facts) -> str:
     if facts.wsl:
         return f"{_integrate()}; or install an engine here: sudo apt install docker.io"
     if facts.platform in ("darwin", "win32"):
-        return f"install Docker Desktop from https://docs.docker.com/get-docker/; {_WITHOUT}"
+        return f"install Docker Desktop from https://docs.docker.com/get-docker/{_without(facts)}"
     return (
         "install one (Debian, Ubuntu: sudo apt install docker.io; else see "
-        f"https://docs.docker.com/engine/install/); {_WITHOUT}"
+        f"https://docs.docker.com/engine/install/){_without(facts)}"
     )
+
+
+def _without(facts: Facts) -> str:
+    """How to go on without an engine: not on Windows, where the server doesn't run."""
+    if facts.platform == "win32":
+        return ""
+    return "; to run code on this machine itself, unprotected: DOCKER_KERNEL_MODE=local"
 
 
 def _integrate() -> str:
@@ -156,14 +167,10 @@ def _integrate() -> str:
 
 def _begin(facts: Facts) -> str:
     if facts.wsl and facts.has_desktop:
-        return f"start Docker Desktop on Windows; {_WITHOUT}"
-    if facts.platform == "darwin":
-        return f"start Docker Desktop: open -a Docker; {_WITHOUT}"
-    if facts.platform == "win32":
-        return f"start Docker Desktop from the Start menu and wait until it runs; {_WITHOUT}"
-    if facts.has_desktop:
-        return f"start it: systemctl --user start docker-desktop; {_WITHOUT}"
-    return f"start it: sudo systemctl start docker (without systemd: sudo dockerd); {_WITHOUT}"
+        return f"start Docker Desktop on Windows{_without(facts)}"
+    if facts.platform == "linux" and facts.has_desktop:
+        return f"start it: systemctl --user start docker-desktop{_without(facts)}"
+    return f"{_START.get(facts.platform, _START['linux'])}{_without(facts)}"
 
 
 def _entry(facts: Facts) -> str:

@@ -6,14 +6,17 @@ that is a socket which can't be read by one thread while another one writes.
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import struct
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from ..errors import ConnectionLost, EngineRefused
-from ..sockets import SEND_BYTES, SocketStream, TcpStream
+from ..sockets import RECEIVE_BYTES, SEND_BYTES, SocketStream, TcpStream
 from .address import Address
 from .ssh import SshSocket
 
@@ -21,6 +24,15 @@ STDOUT, STDERR = 1, 2
 
 FRAME = struct.Struct(">BxxxL")
 """What stands before each piece of a program's output: which stream, and how many bytes."""
+
+_ERRNO_OF_WINDOWS = {
+    2: errno.ENOENT,
+    5: errno.EACCES,
+    109: errno.EPIPE,
+    121: errno.ETIMEDOUT,
+    231: errno.ECONNREFUSED,  # it is busy
+    233: errno.EPIPE,
+}
 
 _MAX_HEAD_BYTES = 64 * 1024
 _HEAD_END = b"\r\n\r\n"
@@ -30,7 +42,7 @@ def connect(address: Address, seconds: float) -> SocketStream:
     """A stream to the engine itself. Raises OSError, ConnectionLost."""
     if address.parts.scheme == "ssh":
         return SocketStream(SshSocket(address.url, seconds), address.url)
-    if path := address.socket:
+    if sys.platform != "win32" and (path := address.socket):
         sock = socket.socket(socket.AF_UNIX)
         stream = SocketStream(sock, address.url)
         try:
@@ -96,14 +108,51 @@ def _words(body: bytes) -> str:
     return body.decode("utf-8", "replace").strip()
 
 
+@contextmanager
+def os_errors() -> Iterator[None]:
+    """Make OSError of a Windows pipe's errors, which the Docker SDK lets through as they are."""
+    try:
+        yield
+    except Exception as exc:
+        number = getattr(exc, "winerror", None)
+        if number is None or isinstance(exc, OSError):
+            raise
+        words = str(getattr(exc, "strerror", exc))
+        raise OSError(_ERRNO_OF_WINDOWS.get(number, errno.EIO), words) from exc
+
+
 class PipeStream(SocketStream):
     """A stream over what the Docker SDK has for a Windows pipe: a socket that can't be shut."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of it. Raises ConnectionLost."""
+        try:
+            with os_errors():
+                super().send(data)
+        except OSError as exc:
+            raise self._lost(exc) from exc
+
+    def receive(self) -> bytes:
+        """Wait for bytes; b"" at the end. Raises ConnectionLost."""
+        found = bytearray(RECEIVE_BYTES)
+        try:
+            with os_errors():  # not by the SDK's recv: it has no timeout
+                size = self.socket.recv_into(found)
+        except BrokenPipeError:
+            return b""
+        except OSError as exc:
+            raise self._lost(exc) from exc
+        return bytes(found[:size])
+
+    def writable(self) -> bool:
+        """Nothing tells."""
+        return True
 
     def close(self) -> None:
         """End both directions."""
         self.socket.close()
 
-    shut = deafen = close
+    shut = deafen = abort = close
 
 
 def end_input(stream: SocketStream) -> None:
@@ -153,9 +202,29 @@ class ProgramStream(SocketStream):
                 return found
         return b""
 
+    def set_timeout(self, seconds: float | None) -> None:
+        """How long one send or receive may wait; None: for ever."""
+        self._stream.set_timeout(seconds)
+
+    def writable(self) -> bool:
+        """Whether a short line can be sent without a wait."""
+        return self._stream.writable()
+
     def close(self) -> None:
         """End both directions, and the connection to the engine."""
         self._stream.close()
+
+    def shut(self) -> None:
+        """End both directions, also for a thread that sends or receives just now."""
+        self._stream.shut()
+
+    def deafen(self) -> None:
+        """End a `receive` that waits in another thread."""
+        self._stream.deafen()
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        self._stream.abort()
 
     def end_input(self) -> None:
         """Let the program see the end of its input, as `end_input` can."""
