@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -48,6 +49,10 @@ VERBS = (install, uninstall, list_, run, ps, logs, exec_, stop, prune, pull, bui
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code, one of EXIT_CODES."""
+    for stream in (sys.stdout, sys.stderr):
+        # A Windows pipe, or LC_ALL=C, may know few characters; names of files may hold none.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     parser = make_parser()
     if "_ARGCOMPLETE" in os.environ:  # a shell wants to complete a line
         import argcomplete

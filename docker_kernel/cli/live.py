@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import signal
 from typing import Any
 
@@ -62,9 +61,11 @@ class LiveClient(NotebookClient):
         # nbclient's, set just before, pull the kernel away under the running cell.
         self._work = asyncio.current_task()
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(signal.SIGINT, self._interrupt)
-            loop.add_signal_handler(signal.SIGTERM, self._interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, self._interrupt)
+            except NotImplementedError:  # Windows
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._interrupt))
         await super().async_start_new_kernel(**keys)
 
     async def async_start_new_kernel_client(self) -> KernelClient:

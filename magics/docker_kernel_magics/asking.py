@@ -26,6 +26,9 @@ MAX_WAITING_EVENTS = 1000
 END_OF_INPUT = "\x04"
 """The answer that stands for Ctrl-D."""
 
+WAKE_SECONDS = 0.2
+"""How long the wait for an event is: on Windows, Ctrl-C is heard between two waits alone."""
+
 Request = wire.SessionRequest | wire.Run
 
 
@@ -61,7 +64,10 @@ class Asking:
             self._end()
 
     def _next(self) -> None:
-        event = self._events.get()
+        try:
+            event = self._events.get(timeout=WAKE_SECONDS)
+        except queue.Empty:
+            return
         while self._interrupts:
             self._interrupts -= 1
             self._interrupt()
