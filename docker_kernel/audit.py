@@ -6,17 +6,17 @@ this process is killed has a line as well. No code, no output and no secret is i
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 import os
 import re
 import stat
-import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
 
 from docker_kernel_server import messages as wire
 
@@ -141,12 +141,5 @@ def sha256(text: str) -> str:
 
 
 def _user() -> str:
-    if sys.platform == "win32":
-        return getpass.getuser()
     # Not getpass: it believes the environment.
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+    return str(psutil.Process().username())

@@ -17,7 +17,7 @@ import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
@@ -282,7 +282,7 @@ def _whole(answer: dict[str, Any], key: str) -> int:
 def _entry(item: dict[str, Any]) -> Entry:
     name = str(item["name"])
     # Somebody may make a path of this machine with it.
-    if name in ("", ".", "..") or set(name) & set("/\\\0" if os.name == "nt" else "/\0"):
+    if name in ("", "..") or "\0" in name or PurePath(name).name != name:
         raise ValueError(f"{name!r} is no name of a file")
     return Entry(name, str(item["kind"]), int(item["size"]), float(item["mtime"]))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 
 from jupyter_core.paths import jupyter_runtime_dir
@@ -29,9 +30,11 @@ def kernel_name(connection_file: str) -> str:
     """
     name = os.fsencode(Path(connection_file).stem)
     if len(name) > MAX_ID_CHARS:
-        digest = hashlib.sha256(name).hexdigest().encode()
-        name = name[: MAX_ID_CHARS - len(digest) - 1] + b"-" + digest
-    return os.fsdecode(name)
+        digest = hashlib.sha256(name).hexdigest()
+        # Not in the midst of a character.
+        begin = name[: MAX_ID_CHARS - len(digest) - 1].decode("utf-8", "ignore")
+        return f"{begin}-{digest}"
+    return Path(connection_file).stem
 
 
 class HandoverFile:
@@ -48,7 +51,7 @@ class HandoverFile:
         """What the process before left, None for nothing of use."""
         try:
             with self.path.open("rb") as file:
-                if os.name == "posix" and os.fstat(file.fileno()).st_uid != os.getuid():
+                if not _is_ours(file.fileno()):
                     return None  # somebody else's idea of which server to trust
                 note = json.loads(file.read(MAX_BYTES))
         except (OSError, ValueError):
@@ -69,3 +72,8 @@ class HandoverFile:
     def remove(self) -> None:
         """Take the note away."""
         self.path.unlink(missing_ok=True)
+
+
+def _is_ours(file: int) -> bool:
+    """Whether an open file belongs to us. On Windows the folder's own rights must do."""
+    return sys.platform == "win32" or os.fstat(file).st_uid == os.getuid()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -117,7 +117,8 @@ class Wanted:
         if "://" in where and not where.startswith("file:"):
             return line
         path = Path(url2pathname(urlsplit(where).path) if where.startswith("file:") else where)
-        local = where.startswith((".", "/", "file:", "~")) or where.lower().endswith(_ARCHIVE)
+        local = where.startswith((".", "/", "file:", "~")) or PurePath(where).is_absolute()
+        local = local or where.lower().endswith(_ARCHIVE)
         if match is None or not local:
             return line
         # pip takes it from the current folder; beside the file is where most people look for it.

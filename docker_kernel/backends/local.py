@@ -126,7 +126,7 @@ class LocalBackend(Stoppable):
 
     def _end(self) -> None:
         process, self._process = self._process, None
-        if process is None:
+        if sys.platform == "win32" or process is None:
             return
         family = _family(process)
         with suppress(ProcessLookupError):
