@@ -41,6 +41,8 @@ lint: $(STAMP)  ## check style, format and types
 	@$(BIN)/python -m ruff check
 	@$(BIN)/python -m ruff format --check
 	@$(BIN)/python -m mypy
+	@for platform in win32 darwin; do $(BIN)/python -m mypy --platform $$platform \
+	  --cache-dir .mypy_cache/$$platform docker_kernel magics || exit 1; done
 
 audit: $(STAMP)  ## look for known vulnerabilities of the dependencies, with pip-audit
 	@$(BIN)/python tests/dependencies.py
