@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from jupyter_core.paths import jupyter_config_path
 from traitlets import Bool
@@ -37,6 +38,14 @@ SETTING_FLAGS = {
 }
 
 
+def _files() -> Iterator[Path]:
+    """The config files that there are."""
+    for folder in jupyter_config_path():
+        for kind in (".py", ".json"):
+            if (path := Path(folder, f"{CONFIG_NAME}{kind}")).is_file():
+                yield path
+
+
 class SettingsReader(Application):
     """Reads settings from a command line and from Jupyter's config files; runs nothing."""
 
@@ -59,7 +68,8 @@ class SettingsReader(Application):
         try:
             self.load_config_file(CONFIG_NAME, path=jupyter_config_path())
         except Exception as exc:
-            raise SettingError(f"a file {CONFIG_NAME} can't be read", str(exc), remedy) from exc
+            which = " or ".join(map(str, _files())) or f"a file {CONFIG_NAME}"
+            raise SettingError(f"{which} can't be read", str(exc), remedy) from exc
         return self.config
 
     def _ours(self, argv: list[str]) -> Iterator[str]:

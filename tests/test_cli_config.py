@@ -105,6 +105,16 @@ def test_what_can_not_work_is_refused_here_too(capsys: pytest.CaptureFixture[str
     assert "correct --Settings.memory: write a number and a unit" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("kind", "text"), [("py", "c.Settings.pids = 1x"), ("json", "{")])
+def test_a_file_that_can_not_be_read_is_named(
+    kind: str, text: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / f"docker_kernel_config.{kind}"
+    path.write_text(text)
+    assert main(["config"]) == 1
+    assert f"docker-kernel: {path} can't be read: " in capsys.readouterr().err
+
+
 # -- names that don't exist
 
 
