@@ -27,6 +27,7 @@ from docker_kernel.client import Client
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
 from docker_kernel.sandbox import Sandbox
+from system import wait_until
 
 PRUNE = "import sys; from docker_kernel.cli import main; sys.exit(main(['prune', '--json']))"
 
@@ -75,6 +76,7 @@ def orphan(image: str, docker_client: docker.DockerClient) -> Iterator[dict[str,
     """The handover of a running container with a long lease, whose process was killed."""
     with host(image, lease="3600") as note:
         pass
+    assert wait_until(lambda: is_alone(docker_client, note["container"]), 60)
     yield note
     with suppress(NotFound):
         docker_client.containers.get(note["container"]).remove(force=True)
@@ -124,6 +126,12 @@ def is_there(client: docker.DockerClient, name: str) -> bool:
     except NotFound:
         return False
     return True
+
+
+def is_alone(client: docker.DockerClient, name: str) -> bool:
+    """Whether its server has told that the killed process's client is gone."""
+    words = client.api.logs(name, tail=2).decode().splitlines()
+    return words[0].startswith("a client is here") and words[-1].startswith("no client:")
 
 
 def wait_removed(client: docker.DockerClient, name: str) -> None:
