@@ -191,14 +191,16 @@ def test_bytes_that_are_damaged_cost_the_connection_alone(
             data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         return Fate(data)
 
+    def echo(client: Client, number: int) -> Run:
+        return Run(client.new_id(), f"echo {number} {'#' * 5000}")
+
     with Proxy(server.port) as proxy:
         client = Client(endpoint(proxy.port, files.fingerprint), Deadline(10))
         proxy.to_client = proxy.to_server = damaging
-        calls = [
-            client.request(Run(client.new_id(), f"echo {number} {'#' * 5000}"))
-            for number in range(60)
-        ]
+        calls = [client.request(echo(client, number)) for number in range(60)]
         finals = [call.result(PATIENCE) for call in calls]
+        # Into how many pieces the proxy reads them, and so how many are damaged, is chance.
+        while proxy.connections <= 3:
+            finals.append(client.request(echo(client, 60)).result(PATIENCE))
         client.close()
     assert {final.status for final in finals} == {0}
-    assert proxy.connections > 3
