@@ -1,4 +1,5 @@
-"""An engine that hangs: a proxy before its socket that withholds the answers to some calls."""
+"""An engine that hangs, or goes away: a proxy before its socket, which can be closed, and withholds
+the answers to some calls."""
 
 from __future__ import annotations
 
@@ -18,23 +19,32 @@ class StallingEngine:
     /containers/create?name=x", and can be set at any time; "" fits none. `stalled` is what fitted.
     """
 
-    def __init__(self, target: str, folder: Path) -> None:
+    def __init__(self, target: str, at: Path | int) -> None:
+        """Listen in the folder `at`, on a Unix socket; or on the port `at`, 0 for any."""
         self.pattern = ""
         self.stalled: list[str] = []
         self._target = target
         self._open: list[socket.socket] = []
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(str(folder / "engine.sock"))
-        self._server.listen(100)
-        self.url = f"unix://{folder}/engine.sock"
-        self._threads = [threading.Thread(target=self._serve)]
-        self._threads[0].start()
+        if isinstance(at, int):
+            self._server = socket.create_server(("127.0.0.1", at))
+            self.port = int(self._server.getsockname()[1])
+            self.url = f"tcp://127.0.0.1:{self.port}"
+        else:
+            self._server = socket.socket(socket.AF_UNIX)
+            self._server.bind(str(at / "engine.sock"))
+            self._server.listen(100)
+            self.url = f"unix://{at}/engine.sock"
+        self._threads: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._serve)
+        self._accepting.start()
 
     def close(self) -> None:
         """Refuse what comes, and cut what is there."""
-        for item in (self._server, *self._open):
-            with suppress(OSError):
-                item.shutdown(socket.SHUT_RDWR)
+        # First no more is accepted: what came in between would be cut by nobody.
+        _cut(self._server)
+        self._accepting.join()
+        for item in self._open:
+            _cut(item)
         for thread in self._threads:
             thread.join()
         for item in (self._server, *self._open):
@@ -72,3 +82,8 @@ class StallingEngine:
                     near.sendall(data)
             if not stalled.is_set():
                 near.shutdown(socket.SHUT_WR)
+
+
+def _cut(item: socket.socket) -> None:
+    with suppress(OSError):
+        item.shutdown(socket.SHUT_RDWR)

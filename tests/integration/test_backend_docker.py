@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import os
-import socket
 import subprocess
 import sys
 import tarfile
@@ -39,6 +38,7 @@ from docker_kernel.errors import (
 )
 from docker_kernel_server.messages import Final, ListFiles, Request, Run
 from engine import Engine
+from stalling import StallingEngine
 from system import wait_until
 
 Make = Callable[..., DockerBackend]
@@ -389,7 +389,7 @@ def test_an_engine_that_goes_away_and_comes_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backend = make()
-    with closing(Gateway(engine_socket)) as gateway:
+    with closing(StallingEngine(engine_socket, 0)) as gateway:
         monkeypatch.setenv("DOCKER_HOST", gateway.url)
         backend.start(Deadline(120), print)
         left = ours()
@@ -400,7 +400,7 @@ def test_an_engine_that_goes_away_and_comes_back(
         backend.stop()
         with pytest.raises(EngineNotRunning):
             backend.start(Deadline(120), print)
-        with closing(Gateway(engine_socket, gateway.port)):
+        with closing(StallingEngine(engine_socket, gateway.port)):
             assert run(backend.start(Deadline(120), print), "found = 1") == 1
             assert backend.postmortem() == ""
             assert not ours() & left
@@ -570,42 +570,6 @@ def test_an_image_without_python(
         make(image=nopython_image).start(Deadline(120), print)
     assert nopython_image in caught.value.what
     assert ours() == set()
-
-
-class Gateway:
-    """A TCP port that leads to the engine's socket, until it is closed."""
-
-    def __init__(self, target: str, port: int = 0) -> None:
-        self._target = target
-        self._server = socket.create_server(("127.0.0.1", port))
-        self._open: list[socket.socket] = []
-        self.port = int(self._server.getsockname()[1])
-        self.url = f"tcp://127.0.0.1:{self.port}"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def close(self) -> None:
-        """Refuse what comes, and cut what is there."""
-        for item in (self._server, *self._open):
-            with suppress(OSError):
-                item.shutdown(socket.SHUT_RDWR)
-            item.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, _ = self._server.accept()
-                far = socket.socket(socket.AF_UNIX)
-                self._open += [near, far]
-                far.connect(self._target)
-                for ends in ((near, far), (far, near)):
-                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
-
-    @staticmethod
-    def _copy(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
 
 
 # -- volumes
