@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from docker_kernel_server.connection import KEEPALIVE_SECONDS
+from docker_kernel_server.connection import KEEPALIVE_SECONDS, Connection
 from docker_kernel_server.server import MAX_CONNECTIONS, Options
 from docker_kernel_server.server import Server as InProcess
 from strategies import bytewise
@@ -549,6 +549,31 @@ def test_a_client_that_is_gone_without_a_word_is_noticed(server: Server) -> None
         timer, when = line.split()[5].split(":")
         assert timer == "02"
         assert 0 < int(when, 16) <= KEEPALIVE_SECONDS * os.sysconf("SC_CLK_TCK")
+
+
+def test_short_lines_leave_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    """P8: the end of a cell that has printed something doesn't wait for an acknowledgement."""
+    found: list[int] = []
+
+    def look(connection: Connection, transport: asyncio.BaseTransport) -> None:
+        made(connection, transport)
+        sock = transport.get_extra_info("socket")
+        found.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    made = Connection.connection_made
+    monkeypatch.setattr(Connection, "connection_made", look)
+
+    async def connect_once() -> None:
+        async with in_process(tmp_path, free_port):
+            reader, writer = await connect(free_port)
+            writer.write_eof()
+            await reader.read()
+            writer.close()
+
+    asyncio.run(connect_once())
+    assert found == [1]
 
 
 def test_a_flood_of_prints_to_a_client_that_does_not_read_is_bounded(server: Server) -> None:
