@@ -26,6 +26,8 @@ CHAIN = ("__main__", "server", "sessions", "session", "zygote", "worker", "shell
 # The shell that is made of IPython, and what finds out which IPython there is, import it, and what
 # comes with it; they are loaded where there is one.
 OF_IPYTHON = {"IPython", "traitlets", "comm"}
+# Imported by who checks types alone.
+FOR_TYPES = "typing_extensions.dataclass_transform"
 PLAIN_SHELLS = {"docker_kernel_server.shells", "docker_kernel_server.shells.plain"}
 
 
@@ -83,6 +85,7 @@ def test_server_needs_the_standard_library_alone() -> None:
         if target.split(".")[0] not in sys.stdlib_module_names
         and not inside(target, "docker_kernel_server")
         and not comes_with_ipython(name, target)
+        and target != FOR_TYPES
     ]
     assert foreign == []
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import hashlib
 import os
 import re
 import resource
-import shutil
 import sys
 from typing import TYPE_CHECKING, List, Optional
 
 from . import __version__
-from .handshake import MIN_SECRET_BYTES, Secret
-from .server import Options, Server
+from .bootstrap import ZygoteProcess
 
 if TYPE_CHECKING:
     import ssl
+
+    from .handshake import Secret
 
 OPEN_FILES = 16 * 1024
 """Room for all connections and sessions; many systems give a process 1024 unless it asks."""
@@ -31,18 +29,42 @@ def main(args: Optional[List[str]] = None) -> int:
     """Run the server until it is told to stop; return the exit status."""
     parser = _parser()
     given = parser.parse_args(args)
-    secret = _read_secret(parser, given)
-    if secret is None and given.host not in LOOPBACK and not given.allow_unauthenticated:
+    has_secret = given.secret_from_stdin or given.secret_file is not None
+    if not has_secret and given.host not in LOOPBACK and not given.allow_unauthenticated:
         parser.error(
             f"listening on {given.host} without a secret would let anybody run code here. "
             "Use --secret-file, or --host 127.0.0.1, or say --allow-unauthenticated"
         )
-    if not shutil.which(given.python):
-        parser.error(f"--python: {given.python} is not there, or can't be run")
-    tls = _tls(parser, given.tls_cert, given.tls_key)
     workplace = os.path.abspath(given.workplace)
     _make_folders(parser, workplace)
     _make_room_for_files()
+    # As early as can be: IPython's import takes a while, and a client is sure to come.
+    with contextlib.closing(_start_zygote(parser, given, workplace)) as zygote:
+        secret = _read_secret(parser, given) if has_secret else None
+        tls = _tls(parser, given.tls_cert, given.tls_key)
+        return _serve(given, workplace, zygote, secret, tls)
+
+
+def _start_zygote(
+    parser: argparse.ArgumentParser, given: argparse.Namespace, workplace: str
+) -> ZygoteProcess:
+    try:
+        return ZygoteProcess(given.python, given.lent, workplace)
+    except OSError as exc:
+        parser.error(f"--python: {given.python} is not there, or can't be run: {exc.strerror}")
+
+
+def _serve(
+    given: argparse.Namespace,
+    workplace: str,
+    zygote: ZygoteProcess,
+    secret: "Optional[Secret]",
+    tls: "Optional[ssl.SSLContext]",
+) -> int:
+    import asyncio  # slow, as all that the server is made of
+
+    from .server import Options, Server
+
     options = Options(
         workplace=workplace,
         host=given.host,
@@ -53,9 +75,14 @@ def main(args: Optional[List[str]] = None) -> int:
         end_with_stdin=given.end_with_stdin,
         python=given.python,
         lent=given.lent,
+        zygote=zygote,
     )
+
+    async def serve() -> None:
+        await Server(options).serve()
+
     try:
-        asyncio.run(_serve(options))
+        asyncio.run(serve())
     except OSError as exc:
         where = f"{given.host}:{given.port}"
         sys.stderr.write(
@@ -64,10 +91,6 @@ def main(args: Optional[List[str]] = None) -> int:
         )
         return 1
     return 0
-
-
-async def _serve(options: Options) -> None:
-    await Server(options).serve()
 
 
 def _close_to_others() -> None:
@@ -79,10 +102,10 @@ def _close_to_others() -> None:
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _read_secret(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Optional[Secret]:
-    """The secret, from standard input or a file; None where neither was named."""
-    if not given.secret_from_stdin and given.secret_file is None:
-        return None
+def _read_secret(parser: argparse.ArgumentParser, given: argparse.Namespace) -> "Secret":
+    """The secret, from standard input or a file."""
+    from .handshake import MIN_SECRET_BYTES, Secret
+
     _close_to_others()
     advice = (
         f"write one line of {MIN_SECRET_BYTES} bytes at least, such as what this prints: "
@@ -113,6 +136,7 @@ def _tls(
         if key:
             parser.error("--tls-key: name its certificate, too: --tls-cert FILE")
         return None
+    import hashlib
     import ssl  # not every Python in an image has it
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

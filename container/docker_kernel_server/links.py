@@ -10,10 +10,9 @@ import os
 import signal
 import socket
 import stat
-import subprocess
 from typing import Any, Callable, Dict, List, Optional
 
-from . import zygote
+from .bootstrap import REQUEST_BYTES, ZygoteProcess
 from .channel import Channel, OutputPipe
 from .framing import LineSplitter
 from .processes import is_stopped
@@ -36,19 +35,11 @@ OnText = Callable[[str, str, str], None]
 
 
 class ZygoteLink:
-    """Starts the zygote, and asks it for workers. Owns its process."""
+    """Asks a zygote for workers. Owns its process."""
 
-    def __init__(self, python: str, lent: str, workplace: str, on_end: Callable[[], None]) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                zygote.command(python, theirs.fileno(), lent),
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                cwd=workplace,
-            )
-        self._socket = ours
-        self._channel = Channel(ours, lambda _: self._end())
+    def __init__(self, zygote: ZygoteProcess, on_end: Callable[[], None]) -> None:
+        self._zygote = zygote
+        self._channel = Channel(zygote.socket, lambda _: self._end())
         self._on_end = on_end
 
     async def fork(self, link: "WorkerLink") -> None:
@@ -57,10 +48,10 @@ class ZygoteLink:
         ConnectionError where the zygote is gone, OSError where there can be no further process.
         """
         rights = array.array("i", [each.fileno() for each in link.theirs])
-        request = b"\n" * zygote.REQUEST_BYTES
+        request = b"\n" * REQUEST_BYTES
         try:
             # It is far smaller than a socket's buffer.
-            self._socket.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            self._zygote.socket.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         except OSError as exc:  # it has died, and we haven't read its end yet
             self._end()
             raise ConnectionError(ZYGOTE_ENDED) from exc
@@ -68,18 +59,16 @@ class ZygoteLink:
             # Those on their way end with the zygote; then the reins do, which the link sees.
             for each in link.theirs:
                 each.close()
-        await keep_awake(self._process.pid, link.forked, self._end)
+        await keep_awake(self._zygote.process.pid, link.forked, self._end)
         await link.forked
 
     def close(self) -> None:
         """End the zygote. The workers have their keepers."""
         self._channel.close()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
+        self._zygote.close()
 
     def _end(self) -> None:
-        if self._process.returncode is None:
+        if self._zygote.process.returncode is None:
             self.close()
             self._on_end()
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional, Set
 
 from . import __version__
+from .bootstrap import ZygoteProcess
 from .clients import Clients
 from .commands import Commands
 from .connection import HANDSHAKE_SECONDS, Connection
@@ -59,6 +60,8 @@ class Options:
     """End when the other side of standard input is closed."""
     python: str = sys.executable
     lent: str = ""
+    zygote: Optional[ZygoteProcess] = None
+    """What was started with these two, where that is so already."""
 
 
 class Server:
@@ -66,7 +69,7 @@ class Server:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.sessions = Sessions(options.python, options.lent, options.workplace)
+        self.sessions = Sessions(options.python, options.lent, options.workplace, options.zygote)
         self.commands = Commands(options.workplace, dict(os.environ))
         self.files = Files(options.workplace)
         self.clients = Clients(self)

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from typing import Dict, List, Optional
 
+from .bootstrap import ZygoteProcess
 from .errors import RequestRefused
 from .links import ZygoteLink
 from .messages import (
@@ -30,10 +31,16 @@ MAX_SESSIONS = 1000
 
 
 class Sessions:
-    """All sessions of a server, and the zygote that they come from."""
+    """All sessions of a server, and the zygote that they come from.
 
-    def __init__(self, python: str, lent: str, workplace: str) -> None:
-        self._start_zygote = functools.partial(ZygoteLink, python, lent, workplace)
+    ``zygote`` is the first one where that was started already; who started it closes it, too.
+    """
+
+    def __init__(
+        self, python: str, lent: str, workplace: str, zygote: Optional[ZygoteProcess] = None
+    ) -> None:
+        self._start_zygote = functools.partial(ZygoteProcess, python, lent, workplace)
+        self._started = zygote
         self._zygote: Optional[ZygoteLink] = None
         self._sessions: Dict[str, Session] = {}
         self._closed = False
@@ -44,7 +51,8 @@ class Sessions:
         if self._closed:
             raise RequestRefused("the server stops")
         if self._zygote is None:
-            self._zygote = self._start_zygote(self._zygote_ended)
+            started, self._started = self._started, None
+            self._zygote = ZygoteLink(started or self._start_zygote(), self._zygote_ended)
         return self._zygote
 
     def handle(self, request: SessionRequest, answer: Answer, sink: Sink) -> None:

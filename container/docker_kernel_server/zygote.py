@@ -21,6 +21,7 @@ import sys
 from typing import List, Set
 
 from . import packages, worker
+from .bootstrap import REQUEST_BYTES, command
 from .keeper import Bell, Keeper, refusal, tell
 from .limits import PidsWatch
 from .processes import adopt_orphans, children_by_parent
@@ -31,29 +32,6 @@ FDS = 3
 
 SESSION_PIDS = 5
 """The keeper, the worker, and the worker's threads."""
-
-REQUEST_BYTES = 1
-"""Descriptors can't come alone."""
-
-
-# The package is loaded from where it lies, without its folder on sys.path: that may be the person's
-# site-packages, or hold modules that would hide others. So may the working folder, which "-c" adds.
-BOOTSTRAP = """\
-import sys
-sys.path[:] = [folder for folder in sys.path if folder]
-from importlib.util import module_from_spec, spec_from_file_location
-spec = spec_from_file_location("docker_kernel_server", sys.argv[1])
-sys.modules[spec.name] = package = module_from_spec(spec)
-spec.loader.exec_module(package)
-from docker_kernel_server import zygote
-zygote.main()
-"""
-
-
-def command(python: str, control: int, lent: str, *attempt: str) -> List[str]:
-    """The command line of a zygote; ``attempt`` is what an earlier one left: a way and a note."""
-    package = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__init__.py")
-    return [python, "-c", BOOTSTRAP, package, str(control), lent, *attempt]
 
 
 def main() -> None:
