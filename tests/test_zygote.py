@@ -77,6 +77,18 @@ def test_a_module_that_appears_is_found_by_the_next_cell(tmp_path: Path) -> None
             assert session.ok(f"import late_{number}").status == 0
 
 
+def test_what_completion_needs_is_imported_while_nobody_asks(tmp_path: Path) -> None:
+    """K5: the first session doesn't wait for it; later ones have it from the zygote."""
+
+    def has_it(session: Session) -> bool:
+        assert session.ask("restart_session").status == 0
+        return session.ok("import sys; 'jedi' in sys.modules").value == "True"
+
+    with Server(tmp_path / "work") as server, server.connect() as client:
+        session = client.open()
+        assert wait_until(lambda: has_it(session), PATIENCE)
+
+
 def user_site(session: Session) -> Path:
     return Path(str(session.ok("import site; site.getusersitepackages()").value).strip("'"))
 

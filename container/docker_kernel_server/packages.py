@@ -10,6 +10,7 @@ none, the plain shell serves.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -25,7 +26,7 @@ OLDEST_IPYTHON = 7
 
 IMAGE_FIRST, LENT_FIRST, PLAIN = "image-first", "lent-first", "plain"
 
-# What the shell and IPython import late: imported here, they cost no session anything, and a set of
+# What each session needs at once: imported here, it costs none of them anything, and a set of
 # packages that doesn't fit shows before a session is there.
 _NEEDED = (
     "IPython.core.interactiveshell",
@@ -37,6 +38,7 @@ _NEEDED = (
     "IPython.lib.pretty",
     "docker_kernel_server.shells.ipython",
 )
+# What a session needs in a while, for completion, say. The first one doesn't wait for it.
 # Not matplotlib_inline: it brings numpy and matplotlib, which start threads, look at what a session
 # sets up (MPLBACKEND, OMP_NUM_THREADS), and are what people upgrade.
 _WELCOME = (
@@ -57,6 +59,8 @@ class Choice:
 
     ipython: bool
     note: str = ""
+    lent: str = ""
+    """The folder of the lent packages where they serve."""
 
 
 class StartAgain(Exception):
@@ -82,7 +86,7 @@ def prepare(lent: str, way: str = IMAGE_FIRST, note: str = "") -> Choice:
     if usable:
         sys.path.insert(0 if way == LENT_FIRST else len(sys.path), lent)
     try:
-        _import_all()
+        _import_needed()
     except Exception as exc:
         if usable and way == IMAGE_FIRST:
             raise StartAgain(LENT_FIRST) from exc
@@ -92,12 +96,22 @@ def prepare(lent: str, way: str = IMAGE_FIRST, note: str = "") -> Choice:
             "Type: %pip install --upgrade ipython, then restart the kernel.",
         ) from exc
     if way == LENT_FIRST:
+        for name in _WELCOME:
+            _import_if_there(name)
         sys.path.remove(lent)
         _give_back(lent)
         sys.path.append(lent)
-    if usable:
-        _take_over_look_ups(lent)
-    return Choice(True)
+    return Choice(True, lent=lent if usable else "")
+
+
+def import_rest(choice: Choice) -> Iterator[None]:
+    """Import what sessions need in a while, a module at each step."""
+    if choice.ipython:
+        for name in _WELCOME:
+            _import_if_there(name)
+            yield
+        if choice.lent:
+            _take_over_look_ups(choice.lent)
 
 
 def _take_over_look_ups(lent: str) -> None:
@@ -152,18 +166,19 @@ def _image_has(name: str) -> bool:
         return False
 
 
-def _import_all() -> None:
+def _import_needed() -> None:
     import IPython
 
     if IPython.version_info[0] < OLDEST_IPYTHON:
         raise ImportError(f"IPython {IPython.__version__} is too old")
     for name in _NEEDED:
         importlib.import_module(name)
-    for name in _WELCOME:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            continue
+
+
+def _import_if_there(name: str) -> None:
+    # Whoever needs one that is broken says so himself.
+    with contextlib.suppress(Exception):
+        importlib.import_module(name)
 
 
 def _give_back(lent: str) -> None:

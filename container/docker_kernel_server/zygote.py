@@ -18,7 +18,7 @@ import signal
 import site
 import socket
 import sys
-from typing import List, Set
+from typing import Iterator, List, Optional, Set
 
 from . import packages, worker
 from .bootstrap import REQUEST_BYTES, command
@@ -37,6 +37,8 @@ SESSION_PIDS = 5
 def main() -> None:
     """Run the zygote with the arguments that `command` made."""
     _, control, lent, *attempt = sys.argv[1:]
+    # Imports make much that lives, and nothing that is worth a look for garbage.
+    gc.disable()
     # The person's Ctrl-C is for a worker; the workers set a handler of their own.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _make_user_site()
@@ -48,9 +50,9 @@ def main() -> None:
     sys.argv[:] = [""]
     # Each cell does this; from Python 3.12 on, the first time costs an import.
     importlib.invalidate_caches()
-    gc.collect()
     # What is frozen isn't touched by the collector, so the workers go on sharing its memory.
     gc.freeze()
+    gc.enable()
     Zygote(socket.socket(fileno=int(control)), choice).run()
 
 
@@ -79,6 +81,7 @@ class Zygote:
         self._fds: List[int] = []
         self._pids = PidsWatch()
         self._bell = Bell()
+        self._rest: Optional[Iterator[None]] = packages.import_rest(choice)
 
     def run(self) -> None:
         """Serve until the server is gone. The keepers see that themselves."""
@@ -88,12 +91,22 @@ class Zygote:
         poll.register(self._bell, select.POLLIN)
         with contextlib.suppress(ConnectionError):  # the server was killed
             while True:
-                for fd, _ in poll.poll():
+                # What can wait is imported while nobody asks.
+                asked = poll.poll(0 if self._rest else None)
+                if not asked:
+                    self._import_on()
+                for fd, _ in asked:
                     if fd == self._bell.fileno():
                         self._bell.quiet()
                         self._reap()
                     elif not self._serve():
                         return
+
+    def _import_on(self) -> None:
+        if self._rest is not None and next(self._rest, True):
+            self._rest = None
+            gc.collect()
+            gc.freeze()
 
     def _serve(self) -> bool:
         data, ancillary, _, _ = self._control.recvmsg(
