@@ -1,6 +1,7 @@
 """The first thing that a kernel does: read its settings, and start the container in a thread.
 
-This module imports nothing slow, so that the container starts while ipykernel is imported.
+This module imports nothing slow, so that the container starts while ipykernel is imported: the
+engine is at work then, and waits for nobody.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ T = TypeVar("T")
 
 LOOK_SECONDS = 1.0
 """How long what is said of a kernel may wait for its settings to be read."""
+
+AHEAD_SECONDS = 1.0
+"""How long ipykernel's import waits for the engine to have its work; both take Python's lock."""
 
 _ASKED = "asked."
 """How the keys of a handover begin that are settings."""
@@ -81,6 +85,8 @@ class Launcher:
         self._ended = False
         self._lock = threading.Lock()
         self._looked = threading.Event()
+        self._waiting = threading.Event()
+        """Whether the start waits for others."""
         self._stopping = threading.Lock()
         self._renewing = threading.Lock()
         self._next: Session | None = None
@@ -94,6 +100,11 @@ class Launcher:
             self.progress = ""  # the last start's
             self.opening = in_thread(self.client, "start")
         return self.opening
+
+    def wait_until_waiting(self) -> None:
+        """Return when the start has given the engine its work, or was refused, or takes long."""
+        self.opening.add_done_callback(lambda _: self._waiting.set())
+        self._waiting.wait(AHEAD_SECONDS)
 
     def look(self) -> Session | None:
         """The session as soon as the settings are read, which takes a moment; None where they are
@@ -223,6 +234,7 @@ class Launcher:
 
     def _show(self, text: str) -> None:
         self.progress = text
+        self._waiting.set()
 
 
 def _stopper(sandbox: Sandbox) -> Callable[[], None]:
@@ -270,6 +282,8 @@ def main(argv: list[str] | None = None) -> None:
     if launcher is not None:
         signal.signal(signal.SIGTERM, lambda *_: _thread.start_new_thread(_end, (launcher,)))
     try:
+        if launcher is not None:
+            launcher.wait_until_waiting()
         from .app import DockerKernelApp  # slow: the container starts meanwhile
     except BaseException:
         if launcher is not None:

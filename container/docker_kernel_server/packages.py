@@ -38,15 +38,20 @@ _NEEDED = (
     "IPython.lib.pretty",
     "docker_kernel_server.shells.ipython",
 )
-# What a session needs in a while, for completion, say. The first one doesn't wait for it.
+# The same where it is there: each session does without.
+_WELCOME = (
+    "IPython.core.completerlib",
+    "IPython.extensions.storemagic",
+    "docker_kernel_server.shells.comms",
+    "sqlite3",
+)
+# What a session needs in a while. The first one doesn't wait for it.
 # Not matplotlib_inline: it brings numpy and matplotlib, which start threads, look at what a session
 # sets up (MPLBACKEND, OMP_NUM_THREADS), and are what people upgrade.
-_WELCOME = (
-    "docker_kernel_server.shells.comms",
+_LATER = (
     "jedi",
     "pygments.formatters",
     "pygments.lexers",
-    "sqlite3",
 )
 
 # IPython and what shares its state by module: two copies of these would not know each other.
@@ -95,8 +100,10 @@ def prepare(lent: str, way: str = IMAGE_FIRST, note: str = "") -> Choice:
             f"IPython can't be used here ({type(exc).__name__}: {exc}), so the plain shell serves. "
             "Type: %pip install --upgrade ipython, then restart the kernel.",
         ) from exc
+    for name in _WELCOME:
+        _import_if_there(name)
     if way == LENT_FIRST:
-        for name in _WELCOME:
+        for name in _LATER:
             _import_if_there(name)
         sys.path.remove(lent)
         _give_back(lent)
@@ -107,7 +114,7 @@ def prepare(lent: str, way: str = IMAGE_FIRST, note: str = "") -> Choice:
 def import_rest(choice: Choice) -> Iterator[None]:
     """Import what sessions need in a while, a module at each step."""
     if choice.ipython:
-        for name in _WELCOME:
+        for name in _LATER:
             _import_if_there(name)
             yield
         if choice.lent:

@@ -364,13 +364,10 @@ def _forget_cancellation() -> None:
 
 def _make_shell(console: Console, choice: Choice) -> Tuple[Shell, List[str]]:
     """The shell, and what the person should be told about it."""
-    # Imported here: each of the two must load where the other can't.
-    from .shells.plain import PlainShell
-
     notes = [choice.note] if choice.note else []
     # Where there was none, the person may have installed one since.
     if not choice.ipython and not installed.is_new("IPython"):
-        return PlainShell(console), notes
+        return _plain(console), notes
     try:
         from .shells.ipython import IPythonShell
 
@@ -380,4 +377,11 @@ def _make_shell(console: Console, choice: Choice) -> Tuple[Shell, List[str]]:
             f"IPython could not start ({type(exc).__name__}: {exc}), so the plain shell serves. "
             "Type: %pip install --upgrade ipython, then restart the kernel."
         )
-        return PlainShell(console), [*notes, note]
+        return _plain(console), [*notes, note]
+
+
+def _plain(console: Console) -> Shell:
+    # Imported here: each of the two must load where the other can't.
+    from .shells.plain import PlainShell
+
+    return PlainShell(console)
