@@ -245,5 +245,6 @@ CHECKS: dict[str, Check] = {
     "start_timeout": number(1, 86400),
     "tmp_size": size(16 << 20, "the home folder is in it", optional=True),
     "user": user,
+    "warm": number(0, 8),
 }
 """By the setting's name. What has no check takes whatever its type does."""

@@ -194,6 +194,12 @@ class Settings(Configurable):
     lease = Float(
         120.0, help="Seconds after which a server that no client talks to ends by itself."
     ).tag(config=True)
+    warm = Integer(
+        0,
+        help="How many containers are kept started ahead: the next kernel with the same settings, "
+        "image and folder takes one, and starts faster. Each ends by itself after half an hour "
+        "without a kernel. 0: none.",
+    ).tag(config=True)
     allowed_modules = Texts(
         help="Verification of code, which is advice and no fence: the only modules that cells may "
         "import. Empty: any.",

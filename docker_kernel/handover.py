@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import sys
 from pathlib import Path
 
@@ -49,16 +50,7 @@ class HandoverFile:
 
     def read(self) -> dict[str, str] | None:
         """What the process before left, None for nothing of use."""
-        try:
-            with self.path.open("rb") as file:
-                if not _is_ours(file.fileno()):
-                    return None  # somebody else's idea of which server to trust
-                note = json.loads(file.read(MAX_BYTES))
-        except (OSError, ValueError):
-            return None
-        if not isinstance(note, dict):
-            return None
-        return {str(key): value for key, value in note.items() if isinstance(value, str)}
+        return _read(self.path)
 
     def write(self, note: dict[str, str]) -> None:
         """Leave a note, in one step: no other process sees half of it."""
@@ -69,9 +61,34 @@ class HandoverFile:
             json.dump(note, file)
         draft.replace(self.path)
 
+    def take(self) -> dict[str, str] | None:
+        """Read it and take it away, in one step: of several processes one gets it."""
+        mine = self.path.with_name(f"{self.path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            self.path.rename(mine)
+        except OSError:
+            return None
+        try:
+            return _read(mine)
+        finally:
+            mine.unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Take the note away."""
         self.path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, str] | None:
+    try:
+        with path.open("rb") as file:
+            if not _is_ours(file.fileno()):
+                return None  # somebody else's idea of which server to trust
+            note = json.loads(file.read(MAX_BYTES))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(note, dict):
+        return None
+    return {str(key): value for key, value in note.items() if isinstance(value, str)}
 
 
 def _is_ours(file: int) -> bool:

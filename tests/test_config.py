@@ -53,6 +53,7 @@ def test_every_setting_has_help_and_can_come_from_the_environment(
         "shm_size": "1g",
         "tmp_size": "1g",
         "audit_log": "~/x.log",
+        "warm": "2",
     }
     (tmp_path / "profile").write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
     texts["seccomp"] = str(tmp_path / "profile")

@@ -687,6 +687,16 @@ def test_strangers_do_not_hold_the_lease(tmp_path: Path) -> None:
         assert wait_until(ended, 30)
 
 
+def test_the_first_client_has_a_lease_of_its_own(tmp_path: Path) -> None:
+    """E8: a server that was started ahead waits longer for it than for those that come back."""
+    with Server(tmp_path, args=["--lease", "1", "--first-lease", "3600"]) as server:
+        assert server.process.stdout is not None
+        assert b"ends in 3600 s" in server.process.stdout.readline()
+        with server.connect() as client:
+            assert client.open().ok("1").status == 0
+        assert server.process.wait(PATIENCE) == 0
+
+
 def test_who_uses_the_server_holds_the_lease(tmp_path: Path) -> None:
     """E8: a client, and a raw command; when they are gone the server ends."""
     server = Server(tmp_path, args=["--lease", "2"])

@@ -72,6 +72,7 @@ def _serve(
         secret=secret,
         tls=tls,
         lease=given.lease,
+        first_lease=given.first_lease,
         end_with_stdin=given.end_with_stdin,
         python=given.python,
         lent=given.lent,
@@ -195,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         help="serve whoever reaches the port, on any address, without a secret",
     )
     add("--lease", type=float, metavar="SECONDS", help="end after this long without any client")
+    add("--first-lease", type=float, metavar="SECONDS", help="the same until the first one comes")
     add("--end-with-stdin", action="store_true", help="end when standard input does")
     add("--python", default=sys.executable, help="the Python of the sessions (default: this one)")
     add("--lent", default="", metavar="DIR", help="packages for a Python that has no IPython")

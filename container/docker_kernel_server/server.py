@@ -56,6 +56,8 @@ class Options:
     tls: "Optional[ssl.SSLContext]" = None
     lease: Optional[float] = None
     """Seconds without any client after which the server ends; None for never."""
+    first_lease: Optional[float] = None
+    """The same until the first client comes; None: as later."""
     end_with_stdin: bool = False
     """End when the other side of standard input is closed."""
     python: str = sys.executable
@@ -80,6 +82,7 @@ class Server:
         self._stopped = asyncio.Event()
         self._deserted = asyncio.Event()
         self._lease: Optional[asyncio.TimerHandle] = None
+        self._lease_seconds = options.lease if options.first_lease is None else options.first_lease
 
     async def serve(self) -> None:
         """Serve until `stop`. OSError where the port can't be had."""
@@ -153,6 +156,7 @@ class Server:
             return False
         self._tenants.add(connection)
         self._strangers.discard(connection)
+        self._lease_seconds = self.options.lease
         if self._lease is not None:
             self._lease.cancel()
             self._lease = None
@@ -169,7 +173,7 @@ class Server:
         self._start_lease()
 
     def _start_lease(self) -> None:
-        lease = self.options.lease
+        lease = self._lease_seconds
         if self._tenants or lease is None or self._lease is not None or self._stopped.is_set():
             return
         self._lease = asyncio.get_running_loop().call_later(lease, self.stop)

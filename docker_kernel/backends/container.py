@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,11 @@ from ..errors import (
     EngineRefused,
     StartTimeout,
 )
+from ..handover import HandoverFile
 from . import Progress, workspace
 from .creation import RELAY, SERVER_PORT, Plan, creation, own_workplace, published
 from .docker import Engine
+from .ends import EXIT_SECONDS, last_events
 from .gpus import NO_GPUS_HERE, device_requests
 from .hardening import about, check_quota, fence
 from .images import ensure_image, image_environment, image_name
@@ -39,12 +40,7 @@ from .throwaway import remove_container, remove_left
 from .trouble import trouble_of
 from .tunnel import dialer
 from .volumes import LIKE_LABEL, ensure_volumes
-
-EXIT_SECONDS = 5.0
-"""How long to wait for the engine to tell why a container ended; it has much to do just then."""
-
-NEWS_SECONDS = 2.0
-"""How much later than the end the engine's news of it may come."""
+from .warm import FIRST_LEASE_SECONDS, Warmer, notes
 
 DYING_SECONDS = 0.2
 _EXIT_OOM = 137
@@ -65,7 +61,14 @@ class _Running:
 class DockerBackend(Stoppable):
     """Starts one container and removes it; see `Backend`."""
 
-    def __init__(self, settings: Settings, handover: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        handover: Mapping[str, str] | None = None,
+        first_lease: float | None = None,
+    ) -> None:
+        """``handover`` is of the container of the process before; with ``first_lease`` it is one
+        that is started ahead, and waits so many seconds for its kernel."""
         super().__init__()
         self.notices: list[str] = []
         self._settings = settings
@@ -73,7 +76,8 @@ class DockerBackend(Stoppable):
         self._engine: Engine | None = None
         self._running: _Running | None = None
         self._folder: Path | None = None
-        self._sweeper: Sweeper | None = None
+        self._first_lease = first_lease
+        self._keepers: list[Sweeper | Warmer] = []
 
     def describe(self) -> str:
         """One line: image, limits, workspace."""
@@ -132,6 +136,14 @@ class DockerBackend(Stoppable):
             "secret": running.secret.decode("ascii"),
         }
 
+    def leave(self) -> None:
+        """Let the container run on, for who has the handover."""
+        with self._lock:
+            running, self._running = self._running, None
+            if running is not None and running.close is not None:
+                running.close()
+            self._end()
+
     # -- the start, step by step
 
     def _start(self, deadline: Deadline, progress: Progress) -> Endpoint:
@@ -156,13 +168,38 @@ class DockerBackend(Stoppable):
             if (endpoint := self._take_over(engine, handover, deadline)) is not None:
                 return endpoint
         plan = self._make_plan(engine, deadline, progress)
-        progress(f"starting a container of {plan.image}")
-        endpoint = self._launch(engine, plan, deadline)
+        kept = self._kept(engine, plan, deadline)
+        endpoint = self._take_kept(engine, kept, deadline)
+        if endpoint is None:
+            progress(f"starting a container of {plan.image}")
+            endpoint = self._launch(engine, plan, deadline)
         self._check_stopping()
         if endpoint is None:
             raise ended_early(plan.image, self._why_ended(engine, self._running))
-        self._sweeper = Sweeper(os.environ)
+        if self._first_lease is None:
+            self._keepers.append(Sweeper(os.environ))
+        if kept:
+            self._keepers.append(Warmer(kept, self._spare))
         return endpoint
+
+    def _kept(self, engine: Engine, plan: Plan, deadline: Deadline) -> list[HandoverFile]:
+        """The notes of the containers that are started ahead for such a plan."""
+        if not self._settings.warm or self._first_lease is not None:
+            return []
+        with engine.calling("looking for a container", deadline) as api:
+            made = creation(api, plan, self._settings, "")
+        return notes(self._settings.warm, engine.url, plan.image_id, made)
+
+    def _take_kept(
+        self, engine: Engine, kept: list[HandoverFile], deadline: Deadline
+    ) -> Endpoint | None:
+        for found in filter(None, (note.take() for note in kept)):
+            if (endpoint := self._take_over(engine, found, deadline)) is not None:
+                return endpoint
+        return None
+
+    def _spare(self) -> DockerBackend:
+        return DockerBackend(self._settings, first_lease=FIRST_LEASE_SECONDS)
 
     def _runtimes(self) -> list[str]:
         """Those that the engine knows by name."""
@@ -224,7 +261,8 @@ class DockerBackend(Stoppable):
         # The name is noted before the engine hears of it, so that nothing can be left behind.
         running = self._running = _Running(unique_name(), make_secret())
         with engine.calling("creating the container", deadline) as api:
-            api.create_container(plan.image_id, **creation(api, plan, self._settings, running.name))
+            made = creation(api, plan, self._settings, running.name, self._first_lease)
+            api.create_container(plan.image_id, **made)
             if plan.folder is None and not self._settings.read_only:
                 api.put_archive(running.name, "/", own_workplace(plan.user))
         attachment = engine.attach(running.name, deadline)
@@ -298,9 +336,9 @@ class DockerBackend(Stoppable):
             remove_container(engine, running.name, STOP_SECONDS)
 
     def _end(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.stop()
-            self._sweeper = None
+        for keeper in self._keepers:
+            keeper.stop()
+        self._keepers.clear()
         self._discard_container()
         if self._engine is not None:
             self._engine.close()
@@ -321,7 +359,7 @@ class DockerBackend(Stoppable):
         itself."""
         if running is None:
             return ""
-        code, oom = _last_events(engine, running.name)
+        code, oom = last_events(engine, running.name)
         if oom and code == _EXIT_OOM:
             why = (
                 f"memory ran out in the container, and its server was killed: the limit is "
@@ -355,23 +393,6 @@ def _endpoint(engine: Engine, name: str, secret: bytes, found: Mapping[str, Any]
         return Endpoint(name, SERVER_PORT, secret, dial=dial, container=name)
     port = published(found["NetworkSettings"]["Ports"])
     return Endpoint("127.0.0.1", port, secret, container=name)
-
-
-def _last_events(engine: Engine, name: str) -> tuple[int | None, bool]:
-    """The exit status of a container, as the engine remembers it, and whether memory ran out in
-    it."""
-    oom = False
-    until = int(time.time() + NEWS_SECONDS)
-    deadline = Deadline(NEWS_SECONDS + EXIT_SECONDS)
-    with suppress(DockerKernelError), engine.calling("asking why it ended", deadline) as api:
-        # The news of the end may come a moment after the end: this waits for it, up to `until`.
-        filters = {"container": [name]}
-        with closing(api.events(since=1, until=until, filters=filters, decode=True)) as events:
-            for event in events:
-                oom = oom or event.get("Action") == "oom"
-                if event.get("Action") == "die":
-                    return int(event["Actor"]["Attributes"]["exitCode"]), oom
-    return None, oom
 
 
 def _quietly(chunks: Any) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from .. import runtime
 from ..config import Settings
 from ..errors import StartError
 from .hardening import fence
-from .labels import PREFIX, labels
+from .labels import PREFIX, WARM, labels
 from .mounts import WORKPLACE, bind
 from .probing import ImagePython
 from .workspace import User
@@ -51,16 +51,21 @@ class Plan:
         return not self.remote and settings.network != NO_NETWORK
 
 
-def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, Any]:
-    """What the container is made with, the safe defaults among it."""
+def creation(
+    api: Any, plan: Plan, settings: Settings, name: str, first_lease: float | None = None
+) -> dict[str, Any]:
+    """What the container is made with, the safe defaults among it.
+
+    ``first_lease`` is for one that is started ahead: for so many seconds it waits for its client.
+    """
     mounts = [*plan.lent, *plan.mounts]
-    marks = labels("kernel", name)
+    marks = labels("kernel" if first_lease is None else WARM, name)
     if plan.folder is not None:
         mounts += bind(plan.folder, WORKPLACE)
         marks[f"{PREFIX}workspace"] = str(plan.folder)
     return {
         "name": name,
-        "command": _server_arguments(plan, settings),
+        "command": _server_arguments(plan, settings, first_lease),
         "entrypoint": [plan.python.executable],
         "user": str(plan.user),
         "working_dir": WORKPLACE,
@@ -91,7 +96,7 @@ def creation(api: Any, plan: Plan, settings: Settings, name: str) -> dict[str, A
     }
 
 
-def _server_arguments(plan: Plan, settings: Settings) -> list[str]:
+def _server_arguments(plan: Plan, settings: Settings, first_lease: float | None) -> list[str]:
     """The server's command line after the name of the Python; -I -S: nothing of the image's."""
     return [
         *("-I", "-S", f"{runtime.TARGET}/{runtime.ENTRY}"),
@@ -101,6 +106,7 @@ def _server_arguments(plan: Plan, settings: Settings) -> list[str]:
         *("--port", str(SERVER_PORT)),
         "--secret-from-stdin",
         *("--lease", f"{settings.lease:g}"),
+        *(("--first-lease", f"{first_lease:g}") if first_lease is not None else ()),
         *("--python", plan.python.executable),
         *("--lent", f"{runtime.TARGET}/{runtime.PACKAGES_FOLDER}"),
     ]

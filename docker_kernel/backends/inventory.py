@@ -33,7 +33,7 @@ class Container:
     id: str
     name: str
     kind: str
-    """kernel, or what a helper is there for: probe, fill."""
+    """kernel; warm for one that was started ahead; or what a helper is there for: probe, fill."""
     image: str
     state: str
     """As the engine has it: running, paused, exited …"""

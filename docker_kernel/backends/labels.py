@@ -11,6 +11,8 @@ from .owners import Owner
 
 PREFIX = "docker-kernel."
 KIND = f"{PREFIX}kind"
+WARM = "warm"
+"""The kind of a container that was started ahead, also when a kernel has taken it."""
 _NAME = f"{PREFIX}name"
 _OWNER = f"{PREFIX}owner."
 

@@ -18,7 +18,7 @@ from typing import Any
 from ..deadline import Deadline
 from ..errors import DockerKernelError, EngineRefused
 from .docker import Engine
-from .labels import KIND, has_own_name, read_owner
+from .labels import KIND, WARM, has_own_name, read_owner
 from .logtail import MAX_LINES
 from .owners import drop_old_marks, taken_by
 from .throwaway import remove_container
@@ -26,6 +26,9 @@ from .throwaway import remove_container
 RESTART_SECONDS = 30.0
 """So long after its last client a kernel may still be restarting: Jupyter looks every 3 s whether a
 kernel has died, and a new process takes a few seconds where the machine is busy."""
+
+REST_SECONDS = 2.0
+"""How long a start and what follows it have the machine for themselves."""
 
 SWEEP_SECONDS = 10.0
 """How long one sweep may take in all; the rest goes with the next one."""
@@ -75,8 +78,8 @@ def sweep(engine: Engine) -> float:
 
 
 class Sweeper:
-    """Sweeps in a thread of its own, so that no start waits for it; and once more where a container
-    has lost its client just now."""
+    """Sweeps in a thread of its own, so that no start waits for it, nor the first cell; and once
+    more where a container has lost its client just now."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = dict(environ)
@@ -90,6 +93,8 @@ class Sweeper:
     def _run(self) -> None:
         # An engine that doesn't answer is told about by what the person does, not here.
         with suppress(DockerKernelError):
+            if self._stopped.wait(REST_SECONDS):
+                return
             again = self._sweep()
             if again and not self._stopped.wait(again):
                 self._sweep()
@@ -114,10 +119,8 @@ def _judge(engine: Engine, item: Mapping[str, Any], name: str, deadline: Deadlin
         return leftover(f"{dead}, and it doesn't run")
     if found[KIND] in _HELPERS:
         return leftover(dead)
-    if taker := taken_by(name):
-        return kept(f"the process {taker.pid} has taken it over")
-    if state != "running":
-        return kept(f"it is {state}")
+    if why := _why_needed(engine, item, name, deadline):
+        return kept(why)
     seconds = _seconds_without_client(engine, item["Id"], deadline)
     if seconds is None:
         return kept("a client is connected, or its log doesn't tell; else its lease ends it")
@@ -137,16 +140,30 @@ def _why_not_dead(name: str, found: Mapping[str, str]) -> str:
     return owner.hidden() or (f"its process {owner.pid} lives" if owner.lives() else "")
 
 
+def _why_needed(engine: Engine, item: Mapping[str, Any], name: str, deadline: Deadline) -> str:
+    """Why a container is to stay though its owner is dead; "" where nothing says so."""
+    if taker := taken_by(name):
+        return f"the process {taker.pid} has taken it over"
+    if item["State"] != "running":
+        return f"it is {item['State']}"
+    if item["Labels"][KIND] == WARM:
+        with suppress(EngineRefused):  # gone, or its log can't be read
+            lines = _log(engine, item["Id"], deadline)
+            if not any(line.partition(" ")[2].startswith(_CLIENT) for line in lines):
+                return "it was started ahead and waits for a kernel; else its lease ends it"
+    return ""
+
+
 def _seconds_without_client(engine: Engine, container: str, deadline: Deadline) -> float | None:
     """For how long, by the server's own words and the engine's clock; None where one is there, or
     where that can't be told."""
     try:
-        with engine.calling("reading the log", deadline) as api:
-            log: bytes = api.logs(container, timestamps=True, tail=MAX_LINES)
+        lines = _log(engine, container, deadline)
+        with engine.calling("asking for the time", deadline) as api:
             now = time_of(str(api.info()["SystemTime"]))
     except EngineRefused:
         return None  # gone, or it logs to where the engine can't read
-    for line in reversed(log.decode("utf-8", "replace").splitlines()):
+    for line in reversed(lines):
         stamp, _, words = line.partition(" ")
         if words.startswith(_CLIENT):
             return None
@@ -154,6 +171,13 @@ def _seconds_without_client(engine: Engine, container: str, deadline: Deadline) 
             then = time_of(stamp)
             return max(0.0, now - then) if now and then else None
     return None
+
+
+def _log(engine: Engine, container: str, deadline: Deadline) -> list[str]:
+    """The server's last lines, each after its time. Raises EngineError."""
+    with engine.calling("reading the log", deadline) as api:
+        log: bytes = api.logs(container, timestamps=True, tail=MAX_LINES)
+    return log.decode("utf-8", "replace").splitlines()
 
 
 def time_of(stamp: str) -> float:

@@ -49,9 +49,10 @@ def stop(options: argparse.Namespace) -> int:
 
 def _all(engine: Engine, any_owner: bool) -> Iterator[Item]:
     from ..backends.inventory import containers
+    from ..backends.labels import WARM
 
     for container in containers(engine, Deadline(ENGINE_SECONDS)):
-        if container.kind != "kernel":
+        if container.kind not in ("kernel", WARM):
             continue  # somebody's start waits for it, and removes it
         if container.not_mine and not any_owner:
             yield Item("container", container.name, "kept", container.not_mine)
