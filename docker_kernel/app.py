@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import signal
 import sys
 from typing import Any
@@ -110,6 +111,8 @@ class DockerKernelApp(IPKernelApp):
 
     def start(self) -> None:
         """Run until the kernel is shut down."""
+        gc.freeze()
+        gc.enable()
         # Not before: see launch.py.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import atexit
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -278,6 +279,8 @@ def main(argv: list[str] | None = None) -> None:
         from .cli import main as command
 
         sys.exit(command(["--generate-config"]))
+    # Until the kernel runs: imports make hardly any garbage, and much to look through for it.
+    gc.disable()
     launcher = None if HELP & set(arguments) else Launcher(arguments)
     if launcher is not None:
         signal.signal(signal.SIGTERM, lambda *_: _thread.start_new_thread(_end, (launcher,)))
