@@ -121,6 +121,8 @@ class Launcher:
                 session = self.session = self.session or self._make()
             finally:
                 self._looked.set()
+        session.sandbox.client()
+        self._waiting.set()
         client = session.client()
         self._leave_note(session)
         return client
