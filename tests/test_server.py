@@ -497,6 +497,13 @@ def test_a_flood_to_a_client_that_does_not_read_is_bounded(server: Server) -> No
         assert client.finish(run).reason in ("interrupt", "ok")
 
 
+def test_what_a_raw_command_printed_is_not_kept(server: Server) -> None:
+    """O4: not after the end, though its final repeats all of it."""
+    with Raw(server.port) as raw:
+        assert raw.run(b"head -c 60000000 /dev/zero | tr '\\0' x", half_close=True).status == 0
+    assert psutil.Process(server.process.pid).memory_info().rss < 100_000_000
+
+
 HELLO = {"type": "hello", "id": "h", "protocol": 1, "nonce": make_nonce()}
 
 

@@ -208,7 +208,11 @@ class Connection(asyncio.Protocol, Wire):
         ended = True
         if not room:
             kept.append(f"\n[the result ends here, at {MAX_RAW_RESULT_CHARS} characters]\n")
-        self.send(encode(replace(final, id="", result="".join(kept))))
+        result = "".join(kept)
+        # The command and what it calls hold one another, so the texts would stay until Python next
+        # looks for that.
+        kept.clear()
+        self.send(encode(replace(final, id="", result=result)))
 
     def _on_quiet(self) -> None:
         self._raw_pieces = 0
