@@ -117,10 +117,18 @@ class Kernel:
     def __enter__(self) -> Self:
         if not self.manager.has_kernel:
             self.launch()
+        try:
+            self.connect()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def connect(self) -> None:
+        """A new client, that waits until the kernel answers."""
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=PATIENCE)
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self.client.stop_channels()

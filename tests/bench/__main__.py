@@ -1,96 +1,157 @@
 """Measure all of it, side by side, and write docs/performance.md and its picture.
 
-    python -m bench [--rounds N] [--only PART ...] [--dry-run]
+    python -m bench [--rounds N] [--only PART ...] [--dry-run] [--json]
 
-`--dry-run` prints the figures and writes nothing.
+Only a whole run writes the page; with `--only` or `--dry-run` the figures are printed. `--json`
+prints them for programs.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import platform
+import signal
 import sys
+import time
+from collections.abc import Iterator
 from importlib import metadata
 
 import docker
 import psutil
 
-from bench import commands, memory, notebooks, overhead, page
+from bench import commands, growth, memory, notebooks, overhead, page
 from docker_kernel import __version__
-from engine import using
+from engine import engine_host, using
 from images import image, ipykernel_image
+from leftovers import Guard, look
 from system import CannotError, say
 
 PARTS = ("kernels", "commands", "overhead", "memory", "growth")
-CELLS = 200
+ROUNDS = 9
 
 
-def measure(client: docker.DockerClient, parts: list[str], rounds: int) -> list[str]:
-    """The lines of the page."""
+def measure(client: docker.DockerClient, parts: list[str], rounds: int) -> list[page.Part]:
+    """All parts that are wanted, one after another."""
     base = image("base", client)
-    lines = [machine(client, rounds)]
-
-    def section(title: str, *content: str) -> None:
-        lines.extend(["", f"### {title}", "", *content])
-
+    found: list[page.Part] = []
     if "kernels" in parts:
-        found = notebooks.compare(base, ipykernel_image(client), rounds, CELLS, say)
-        who = [notebooks.BASE, notebooks.BY_HAND, notebooks.OURS]
-        page.draw(found, who[0], who[1:])
-        section("Kernels", *page.table(found, who))
+        with containers_by_hand(client) as label:
+            makes = notebooks.kernels(base, ipykernel_image(client), label)
+            samples = notebooks.compare(makes, rounds, say)
+        found.append(page.Comparison("Kernels", samples, list(makes)))
     if "commands" in parts:
-        found = commands.compare(rounds, say)
-        section("Raw commands", *page.table(found, list(commands.WHO)))
+        samples = commands.compare(rounds, say)
+        found.append(page.Comparison("Raw commands", samples, list(commands.WHO)))
     if "overhead" in parts:
-        found = overhead.compare(rounds, CELLS, say)
+        samples = overhead.compare(rounds, say)
         who = [overhead.SOCKET, overhead.CLIENT, overhead.MAGIC]
-        section("What each layer adds", *page.table(found, who))
+        found.append(page.Comparison("What each layer adds", samples, who))
     if "memory" in parts:
-        say("bench: memory of idle kernels")
-        found = memory.idle(client, base, rounds)
-        section("Memory", *page.table(found, [notebooks.BASE, notebooks.OURS]))
+        samples = memory.idle(client, base, rounds, say)
+        found.append(page.Comparison("Memory", samples, [notebooks.BASE, notebooks.OURS]))
     if "growth" in parts:
-        say("bench: 10,000 cells in one kernel")
-        found = memory.cells(client, base, 10_000)
-        section("10,000 cells", *page.table(found, [memory.FIRST, memory.LAST]))
-        found = memory.sessions(100, say)
-        section("100 sessions", *page.table(found, [memory.BEFORE, memory.AFTER]))
-    return lines
+        cells, stored = growth.cells(client, base, say)
+        found.append(page.Growth(f"{growth.CELLS:,} cells in one kernel", cells, "cell"))
+        who = [notebooks.BASE, notebooks.OURS]
+        found.append(page.Comparison("Cells that are kept in the history", stored, who))
+        for title, work in (("one after another", growth.in_turn), ("at once", growth.at_once)):
+            trends = work(growth.SESSIONS, say)
+            found.append(page.Growth(f"{growth.SESSIONS} sessions, {title}", trends, "session"))
+    return found
+
+
+@contextlib.contextmanager
+def containers_by_hand(client: docker.DockerClient) -> Iterator[str]:
+    """The label of containers that nothing of ours watches over; they end with this."""
+    label = f"docker-kernel-bench={os.getpid()}"
+    try:
+        yield label
+    finally:
+        for container in client.containers.list(
+            all=True, filters={"label": label}, ignore_removed=True
+        ):
+            with contextlib.suppress(docker.errors.NotFound):
+                container.remove(force=True)
 
 
 def machine(client: docker.DockerClient, rounds: int) -> str:
-    """What it was measured with, in one line."""
+    """What it is measured with."""
     gib = psutil.virtual_memory().total / (1 << 30)
+    kernel = ".".join(platform.release().split(".")[:2])
+    docker_version = str(client.version()["Version"]).split("+")[0]
     return (
         f"Measured with docker-kernel {__version__} on a machine with {os.cpu_count()} cores and "
-        f"{gib:.0f} GiB of memory: Linux {platform.release().split('-')[0]}, {platform.machine()}, "
-        f"Docker {client.version()['Version']}, Python {platform.python_version()}, ipykernel "
-        f"{metadata.version('ipykernel')}; the median of {rounds} rounds, with the smallest "
-        "and the largest in brackets."
+        f"{gib:.0f} GiB of memory: {platform.system()} {kernel}, {platform.machine()}, Docker "
+        f"{docker_version}, Python {platform.python_version()}, ipykernel "
+        f"{metadata.version('ipykernel')}; its load average was "
+        f"{psutil.getloadavg()[0]:.1f} before. A figure is the median of {rounds} rounds, with the "
+        "middle half of them in brackets."
     )
+
+
+def clean_surroundings() -> None:
+    """Settings of the person who measures must not reach what is measured."""
+    # A shell starts what runs in its background with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in list(os.environ):
+        if name.startswith("DOCKER_KERNEL_") and not name.startswith("DOCKER_KERNEL_TEST_"):
+            del os.environ[name]
+    if engine_host(os.environ) is None:
+        os.environ.pop("DOCKER_HOST", None)
+
+
+def run(options: argparse.Namespace) -> list[str]:
+    """Measure, print and write; returns what was left behind, which must be nothing."""
+    guard, began = Guard(), time.monotonic()
+    with using() as engine, contextlib.closing(engine.client()) as client:
+        os.environ["DOCKER_HOST"] = engine.host
+        guard.begin()
+        guard.begin_containers(client)
+        words = machine(client, options.rounds)
+        try:
+            found = measure(client, options.only or list(PARTS), options.rounds)
+        finally:
+            left = look(guard, engine.host)
+            for line in left:
+                say(f"bench: left behind: {line}")
+    say(f"bench: it took {(time.monotonic() - began) / 60:.0f} minutes")
+    lines = page.lines_of(words, found)
+    if options.json:
+        parts = [{"title": part.title, "rows": part.data()} for part in found]
+        print(json.dumps({"measured": words, "rounds": options.rounds, "parts": parts}, indent=1))
+    else:
+        print("\n".join(lines))
+    if not options.dry_run and not options.only:
+        from bench import picture  # what it needs is there where the page is written
+
+        compared = [part for part in found if isinstance(part, page.Comparison)]
+        picture.draw([part for part in compared if picture.has_ratios(part)], page.PICTURE)
+        page.write(lines)
+        say(f"bench: wrote {page.PAGE} and {page.PICTURE}")
+    return left
 
 
 def main(arguments: list[str]) -> int:
     """The script; returns its exit code."""
-    parser = argparse.ArgumentParser("bench", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="how often each is measured")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser = argparse.ArgumentParser("bench", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each is measured")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="print these parts alone")
     parser.add_argument("--dry-run", action="store_true", help="print, and write nothing")
+    parser.add_argument("--json", action="store_true", help="print the figures for programs")
     options = parser.parse_args(arguments)
+    clean_surroundings()
     try:
-        with using() as engine, contextlib.closing(engine.client()) as client:
-            os.environ["DOCKER_HOST"] = engine.host
-            lines = measure(client, options.only, options.rounds)
+        return 1 if run(options) else 0
     except CannotError as exc:
         say(f"bench: {exc}")
         return 1
-    print("\n".join(lines))
-    if not options.dry_run:
-        page.write(lines)
-        say(f"bench: {page.PAGE} and {page.PICTURE}")
-    return 0
+    except KeyboardInterrupt:
+        say("bench: interrupted")
+        return 130
 
 
 if __name__ == "__main__":

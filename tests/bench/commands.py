@@ -25,7 +25,8 @@ IN_A_ROW = Measure("100 commands in a row, each", "ms", 1.2)
 AT_ONCE = Measure("8 clients with 25 commands each, each", "ms", 1.2)
 SOME = Measure("a command that prints 20 MB", "s", 1.2)
 MUCH = Measure("a command that prints 200 MB", "s", 1.2)
-PEAK = Measure("the server's memory after it, at its peak", "MiB", 256, absolute=True)
+PEAK = Measure("the server's memory at its peak, after 200 MB", "MiB")
+BOUND = Measure("the same after 400 MB, as a multiple of that after 100 MB", "", 1.1, absolute=True)
 
 COMMANDS, CLIENTS, COMMANDS_EACH = 100, 8, 25
 MB = 1_000_000
@@ -88,9 +89,23 @@ def measure_one(who: str, port: int, pid: int, samples: Samples) -> None:
         each = list(pool.map(some, [COMMANDS_EACH] * CLIENTS))
     samples.add(AT_ONCE, who, statistics.median(itertools.chain(*each)) * 1e3)
     for measure, size in ((SOME, 20 * MB), (MUCH, 200 * MB)):
-        text = f"yes 0123456789 | head -c {size}"
-        samples.add(measure, who, command(port, text, size))
+        samples.add(measure, who, printing(port, size))
     samples.add(PEAK, who, peak_mib(pid))
+
+
+def printing(port: int, size: int) -> float:
+    """Seconds of a command that prints so much."""
+    return command(port, f"yes 0123456789 | head -c {size}", size)
+
+
+def measure_bound(samples: Samples) -> None:
+    """Whether more output needs more memory of our server; each in a server of its own."""
+    peaks = []
+    for size in (100 * MB, 400 * MB):
+        with our_server() as (port, pid):
+            printing(port, size)
+            peaks.append(peak_mib(pid))
+    samples.add(BOUND, OURS, peaks[1] / peaks[0])
 
 
 def compare(rounds: int, say: Callable[[str], None]) -> Samples:
@@ -101,4 +116,5 @@ def compare(rounds: int, say: Callable[[str], None]) -> Samples:
             say(f"bench: commands, round {number + 1} of {rounds}: {who}")
             with make() as (port, pid):
                 measure_one(who, port, pid, samples)
+        measure_bound(samples)
     return samples

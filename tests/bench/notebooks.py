@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import subprocess
 import sys
@@ -10,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 
 from bench.measures import Measure, Samples, percentile
-from kernels import PATIENCE, Kernel, Message, OrdinaryKernel
+from kernels import PATIENCE, Kernel, OrdinaryKernel
 from soak import owned
 
 BASE, BY_HAND, OURS = "ipykernel", "ipykernel in a container", "docker-kernel"
@@ -32,57 +34,58 @@ COMPLETION = Measure("completion", "ms", 1.0)
 RESTART = Measure("restart", "s", 0.4)
 SHUTDOWN = Measure("shutdown", "s", 2.0)
 
-PRINT = "for number in range(200_000): print(number)"
+CELLS = 200
+PRINT = "for i in range(200000): print(i)"
 WRITE_CODE = """import sys
-text = ("y" * 1023 + "\\n") * 100
-for _ in range(320):
-    sys.stdout.write(text)
-None"""
-WRITTEN_MB = 1024 * 100 * 320 / 1e6
-SEQ = "import os\nos.system('seq 300000')\nNone"
+for i in range(320): _ = sys.stdout.write(("y" * 1023 + "\\n") * 100)"""
+SEQ = "import os\nos.system('seq 1 300000')"
 SHOW = """from IPython.display import display
 display({"image/png": "A" * 8_000_000}, raw=True)"""
 SLEEP = """import time
 print("here", flush=True)
-while True: time.sleep(0.05)"""
+for i in range(1000): time.sleep(0.05)"""
+ASLEEP_SECONDS = 0.5
+"""A person interrupts what has been running for a while."""
 UNFINISHED = "import os; os.pa"
 
 
 class ByHandSpecs(KernelSpecManager):
     """Whatever kernel is asked for, it is ipykernel in a container of this image."""
 
-    image = ""
+    arguments: tuple[str, ...] = ()
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """The kernelspec, made up on the spot."""
         script = str(Path(__file__).with_name("by_hand.py"))
         return KernelSpec(
-            argv=[sys.executable, script, "{connection_file}", self.image],
+            argv=[sys.executable, script, "{connection_file}", *self.arguments],
             display_name="By hand",
             language="python",
         )
 
 
 class ByHand(Kernel):
-    """ipykernel in a container, as people put it there by hand."""
+    """ipykernel in a container, as people put it there by hand: the arguments are `docker run`'s,
+    the image first."""
 
     def make_specs(self, *arguments: str) -> KernelSpecManager:
-        """The image is the argument."""
+        """Knows such a container alone."""
         specs = ByHandSpecs()
-        (specs.image,) = arguments
+        specs.arguments = arguments
         return specs
 
 
 Make = Callable[[Path], Kernel]
 
 
-def kernels(image: str, image_with_ipykernel: str) -> dict[str, Make]:
-    """Who is compared: the first is the base."""
-    return {
-        BASE: lambda folder: OrdinaryKernel(folder=folder),
-        BY_HAND: lambda folder: ByHand(image_with_ipykernel, folder=folder),
-        OURS: lambda folder: Kernel(f"--image={image}", folder=folder),
-    }
+def kernels(image: str, image_with_ipykernel: str, label: str) -> dict[str, Make]:
+    """Who is compared: the first is the base. The label is for the containers made by hand."""
+    by_hand = (image_with_ipykernel, f"--label={label}")
+    made: dict[str, Make] = {BASE: lambda folder: OrdinaryKernel(folder=folder)}
+    if shutil.which("docker"):
+        made[BY_HAND] = lambda folder: ByHand(*by_hand, folder=folder)
+    made[OURS] = lambda folder: Kernel(f"--image={image}", folder=folder)
+    return made
 
 
 @contextmanager
@@ -90,6 +93,19 @@ def folder() -> Iterator[Path]:
     """A notebook's folder, of an ordinary user."""
     with tempfile.TemporaryDirectory(prefix="dk-bench-") as name:
         yield owned(Path(name))
+
+
+def compare(makes: dict[str, Make], rounds: int, say: Callable[[str], None]) -> Samples:
+    """All kernels, in turn, so many times."""
+    say("bench: kernels, once each to begin with: a first start makes what later ones find")
+    for make in makes.values():
+        measure_round("", make, Samples(), 1)
+    samples = Samples()
+    for number in range(rounds):
+        for who, make in makes.items():
+            say(f"bench: kernels, round {number + 1} of {rounds}: {who}")
+            measure_round(who, make, samples, CELLS)
+    return samples
 
 
 def measure_round(who: str, make: Make, samples: Samples, cells: int) -> None:
@@ -100,49 +116,62 @@ def measure_round(who: str, make: Make, samples: Samples, cells: int) -> None:
 
     with folder() as place:
         began = time.perf_counter()
-        kernel = make(place)
-        kernel.output = subprocess.DEVNULL  # ipykernel repeats there what subprocesses print
-        with kernel:
-            timed(kernel, "1 + 1")
+        with silent(make(place)) as kernel:
+            timed(kernel, "1+1")
             add(START, time.perf_counter() - began)
             measure_cells(kernel, add, cells)
             measure_output(kernel, add)
             add(INTERRUPT, interrupt(kernel) * 1e3)
             add(COMPLETION, statistics.median(complete(kernel) for _ in range(20)) * 1e3)
-            began = time.perf_counter()
-            kernel.manager.restart_kernel()
-            kernel.client.wait_for_ready(timeout=PATIENCE)
-            timed(kernel, "1")
-            add(RESTART, time.perf_counter() - began)
+            add(RESTART, restart(kernel))
+            kernel.client.stop_channels()
             began = time.perf_counter()
             kernel.manager.shutdown_kernel()
             add(SHUTDOWN, time.perf_counter() - began)
+
+
+def silent(kernel: Kernel) -> Kernel:
+    """The kernel, whose process writes nowhere: ipykernel repeats what subprocesses print."""
+    kernel.output = subprocess.DEVNULL
+    return kernel
 
 
 def measure_cells(kernel: Kernel, add: Callable[[Measure, float], None], cells: int) -> None:
     """Cells that do nothing, or print one letter."""
     for _ in range(10):
         timed(kernel, "pass")
-    taken = [timed(kernel, "pass")[0] for _ in range(cells)]
+    taken = [timed(kernel, "pass").seconds for _ in range(cells)]
     add(CELL, statistics.median(taken) * 1e3)
     add(CELL_P99, percentile(taken, 0.99) * 1e3)
-    firsts = [timed(kernel, "print('x')")[1] for _ in range(50)]
+    firsts = [timed(kernel, "print('x')").first for _ in range(50)]
     add(FIRST_OUTPUT, statistics.median(firsts) * 1e3)
 
 
 def measure_output(kernel: Kernel, add: Callable[[Measure, float], None]) -> None:
     """Cells that print and show much."""
-    add(LINES, timed(kernel, PRINT)[0])
-    add(WRITE, WRITTEN_MB / timed(kernel, WRITE_CODE)[0])
-    add(SUBPROCESS, timed(kernel, SEQ)[0])
-    add(DISPLAY, timed(kernel, SHOW)[0])
+    add(LINES, timed(kernel, PRINT).seconds)
+    written = timed(kernel, WRITE_CODE)
+    add(WRITE, written.chars / 1e6 / written.seconds)
+    add(SUBPROCESS, timed(kernel, SEQ).seconds)
+    add(DISPLAY, timed(kernel, SHOW).seconds)
 
 
-def timed(kernel: Kernel, code: str) -> tuple[float, float]:
-    """Seconds until the cell has ended, and until its first output (0 where there is none)."""
-    client, first, idle = kernel.client, 0.0, False
+class Taken(NamedTuple):
+    """What a cell has taken."""
+
+    seconds: float
+    """Until it had ended."""
+    first: float
+    """Until its first output; 0 where there is none."""
+    chars: int
+    """How much text it has printed."""
+
+
+def timed(kernel: Kernel, code: str, *, store_history: bool = False) -> Taken:
+    """Run a cell until it is idle and has its reply."""
+    client, first, chars, idle = kernel.client, 0.0, 0, False
     began = time.perf_counter()
-    asked = client.execute(code, store_history=False)
+    asked = client.execute(code, store_history=store_history)
     while not idle:
         message = client.get_iopub_msg(timeout=PATIENCE)
         if message["parent_header"].get("msg_id") != asked:
@@ -152,23 +181,24 @@ def timed(kernel: Kernel, code: str) -> tuple[float, float]:
             raise RuntimeError("\n".join(content["traceback"]))
         if kind in ("stream", "display_data", "execute_result") and not first:
             first = time.perf_counter() - began
+        if kind == "stream":
+            chars += len(content["text"])
         idle = kind == "status" and content["execution_state"] == "idle"
     wait_for_reply(kernel, asked)
-    return time.perf_counter() - began, first
+    return Taken(time.perf_counter() - began, first, chars)
 
 
-def wait_for_reply(kernel: Kernel, asked: str) -> Message:
-    """The reply to a request."""
-    while True:
-        reply: Message = kernel.client.get_shell_msg(timeout=PATIENCE)
-        if reply["parent_header"].get("msg_id") == asked:
-            return reply
+def wait_for_reply(kernel: Kernel, asked: str) -> None:
+    """Until a request has its reply."""
+    while kernel.client.get_shell_msg(timeout=PATIENCE)["parent_header"].get("msg_id") != asked:
+        pass
 
 
 def interrupt(kernel: Kernel) -> float:
     """Seconds from an interrupt to the reply of the cell that sleeps."""
     asked = kernel.client.execute(SLEEP, store_history=False)
     kernel.next_output(lambda message: message["msg_type"] == "stream")
+    time.sleep(ASLEEP_SECONDS)
     began = time.perf_counter()
     kernel.manager.interrupt_kernel()
     wait_for_reply(kernel, asked)
@@ -182,13 +212,11 @@ def complete(kernel: Kernel) -> float:
     return time.perf_counter() - began
 
 
-def compare(
-    image: str, image_with_ipykernel: str, rounds: int, cells: int, say: Callable[[str], None]
-) -> Samples:
-    """All kernels, in turn, so many times."""
-    samples = Samples()
-    for number in range(rounds):
-        for who, make in kernels(image, image_with_ipykernel).items():
-            say(f"bench: round {number + 1} of {rounds}: {who}")
-            measure_round(who, make, samples, cells)
-    return samples
+def restart(kernel: Kernel) -> float:
+    """Seconds from a restart to the first result after it, of a client that connects anew."""
+    began = time.perf_counter()
+    kernel.client.stop_channels()
+    kernel.manager.restart_kernel()
+    kernel.connect()
+    timed(kernel, "1")
+    return time.perf_counter() - began

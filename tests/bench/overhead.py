@@ -8,10 +8,11 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from bench.measures import Measure, Samples
 from docker_kernel.client import Client
@@ -26,19 +27,21 @@ CLIENT_ADDS = Measure("the client, over a bare socket", "ms", 0.5, absolute=True
 MAGIC_ADDS = Measure("%%docker, over the client", "ms", 1.0, absolute=True)
 
 SESSION = "bench"
+CELLS = 200
 
 
-def median_ms(work: Callable[[], object], times: int) -> float:
-    """The middle of so many."""
-    taken = []
+def medians_ms(works: Mapping[str, Callable[[], object]], times: int) -> dict[str, float]:
+    """The middle of so many of each, in turn: what slows the machine down slows all of them."""
+    taken: dict[str, list[float]] = {who: [] for who in works}
     for _ in range(times):
-        began = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken) * 1e3
+        for who, work in works.items():
+            began = time.perf_counter()
+            work()
+            taken[who].append(time.perf_counter() - began)
+    return {who: statistics.median(values) * 1e3 for who, values in taken.items()}
 
 
-def compare(rounds: int, times: int, say: Callable[[str], None]) -> Samples:
+def compare(rounds: int, say: Callable[[str], None]) -> Samples:
     """The three, in turn, on one server without a container."""
     samples = Samples()
     with tempfile.TemporaryDirectory(prefix="dk-bench-") as name, contextlib.ExitStack() as stack:
@@ -62,11 +65,8 @@ def compare(rounds: int, times: int, say: Callable[[str], None]) -> Samples:
 
         for number in range(rounds):
             say(f"bench: overhead, round {number + 1} of {rounds}")
-            found = {
-                SOCKET: median_ms(on_socket, times),
-                CLIENT: median_ms(by_client, times),
-                MAGIC: median_ms(by_magic, times),
-            }
+            works = {SOCKET: on_socket, CLIENT: by_client, MAGIC: by_magic}
+            found = medians_ms(works, CELLS)
             for who, value in found.items():
                 samples.add(CELL, who, value)
             samples.add(CLIENT_ADDS, CLIENT, found[CLIENT] - found[SOCKET])
@@ -76,7 +76,8 @@ def compare(rounds: int, times: int, say: Callable[[str], None]) -> Samples:
 
 def magic_shell(port: int, stack: contextlib.ExitStack) -> InteractiveShell:
     """An IPython whose %%docker cells run on this server."""
-    shell = InteractiveShell.instance()
+    # Nothing goes into the history of whoever measures.
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     stack.callback(InteractiveShell.clear_instance)
     stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
     for name in ("DOCKER_HOST", "DOCKER_PORT"):

@@ -1,100 +1,163 @@
-"""The figures as tables and as a picture."""
+"""The figures as tables, for people and for programs, and the page that they stand in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import matplotlib as mpl
-
-from bench.measures import Measure, Samples
+from bench.measures import Measure, Samples, number
+from bench.trend import FLAT_SHARE, Trend
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, PICTURE = DOCS / "performance.md", DOCS / "performance.svg"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
-def table(samples: Samples, who: Sequence[str]) -> list[str]:
-    """A table in Markdown: the first of `who` is the base of the ratios."""
-    base, *others = who
-    titles = ["", base, *(title for other in others for title in (other, "ratio")), "to reach"]
-    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
-    for measure in samples.measures():
-        cells = [f"{measure.name}, {measure.unit}", _value(samples, measure, base)]
-        for other in others:
-            cells += [_value(samples, measure, other), _ratio(samples, measure, base, other)]
-        lines.append(f"| {' | '.join([*cells, _goal(samples, measure, base, others[-1:])])} |")
-    return lines
+@dataclass(frozen=True)
+class Comparison:
+    """Some, measured in turn: the first of `who` is the base of the ratios, and a goal is for the
+    last of them of whom there is a figure."""
+
+    title: str
+    samples: Samples
+    who: Sequence[str]
+
+    @property
+    def base(self) -> str:
+        """What the others are compared with."""
+        return self.who[0]
+
+    def reached(self, measure: Measure) -> bool | None:
+        """Whether the goal is reached; None where that can't be told."""
+        return self.samples.reached(measure, self._measured(measure)[-1], self.base)
+
+    def markdown(self) -> list[str]:
+        """The lines of the table."""
+        base, *others = self.who
+        columns = [base, *(title for other in others for title in (other, "ratio"))]
+        rows = []
+        for measure in self.samples.measures():
+            cells = [_name(measure.name, measure.unit), self._value(measure, base)]
+            for other in others:
+                ratio = self.samples.ratio(measure, other, base)
+                cells += [self._value(measure, other), "" if ratio is None else f"{ratio:.2f}"]
+            rows.append([*cells, self._goal(measure)])
+        return _table(["", *columns, "to reach"], rows)
+
+    def data(self) -> list[dict[str, Any]]:
+        """The rows, for programs."""
+        return [
+            {
+                "measure": measure.name,
+                "unit": measure.unit,
+                "goal": measure.target() or None,
+                "reached": self.reached(measure),
+                "figures": {who: self._figures(measure, who) for who in self._measured(measure)},
+            }
+            for measure in self.samples.measures()
+        ]
+
+    def short(self) -> list[str]:
+        """The measures that are short of their goal."""
+        return [row["measure"] for row in self.data() if row["reached"] is False]
+
+    def _measured(self, measure: Measure) -> list[str]:
+        return [who for who in self.who if self.samples.has(measure, who)]
+
+    def _figures(self, measure: Measure, who: str) -> dict[str, float | None]:
+        low, high = self.samples.spread(measure, who)
+        ratio = self.samples.ratio(measure, who, self.base)
+        return {
+            "median": self.samples.median(measure, who),
+            "low": low,
+            "high": high,
+            "ratio": ratio,
+        }
+
+    def _value(self, measure: Measure, who: str) -> str:
+        if not self.samples.has(measure, who):
+            return ""
+        low, high = map(number, self.samples.spread(measure, who))
+        middle = number(self.samples.median(measure, who))
+        return middle if low == high else f"{middle} ({low} – {high})"
+
+    def _goal(self, measure: Measure) -> str:
+        return measure.target() + _verdict(self.reached(measure))
 
 
-def _value(samples: Samples, measure: Measure, who: str) -> str:
-    if not samples.has(measure, who):
-        return ""
-    low, high = samples.spread(measure, who)
-    middle = number(samples.median(measure, who))
-    return middle if low == high else f"{middle} ({number(low)} – {number(high)})"
+@dataclass(frozen=True)
+class Growth:
+    """Whether some things grow."""
+
+    title: str
+    trends: Sequence[Trend]
+    step: str
+    """What the places count: cell, session."""
+
+    def markdown(self) -> list[str]:
+        """The lines of the table."""
+        rows = []
+        for trend in self.trends:
+            begin, end = trend.ends
+            per_thousand = f"{number(trend.slope * 1000)} {trend.unit}"
+            share = f"{trend.share:+.1%}{_verdict(trend.flat)}"
+            cells = [_name(trend.name, trend.unit), number(begin), number(end)]
+            rows.append([*cells, per_thousand, share])
+        columns = ["at the beginning", "at the end", f"1,000 {self.step}s add"]
+        return _table(["", *columns, f"≤ +{FLAT_SHARE:.0%} is flat"], rows)
+
+    def data(self) -> list[dict[str, Any]]:
+        """The rows, for programs."""
+        return [
+            {
+                "measure": trend.name,
+                "unit": trend.unit,
+                "slope": trend.slope,
+                "share": trend.share,
+                "reached": trend.flat,
+                "points": list(zip(trend.places, trend.values, strict=True)),
+            }
+            for trend in self.trends
+        ]
+
+    def short(self) -> list[str]:
+        """What grows."""
+        return [trend.name for trend in self.trends if not trend.flat]
 
 
-def _ratio(samples: Samples, measure: Measure, base: str, who: str) -> str:
-    if not samples.has(measure, base) or not samples.has(measure, who):
-        return ""
-    return f"{samples.median(measure, who) / samples.median(measure, base):.2f}"
+Part = Comparison | Growth
 
 
-def _goal(samples: Samples, measure: Measure, base: str, others: Sequence[str]) -> str:
-    if measure.goal is None:
-        return ""
-    sign = "≥" if measure.more_is_better else "≤"
-    unit = f" {measure.unit}" if measure.absolute else ""
-    found = [who for who in others if samples.has(measure, who)]
-    if not found:
-        return f"{sign} {measure.goal:g}{unit}"
-    compared = samples.median(measure, base) if samples.has(measure, base) else 1.0
-    reached = measure.reached(samples.median(measure, found[-1]), compared)
-    return f"{sign} {measure.goal:g}{unit}: {'reached' if reached else '**short**'}"
+def _name(name: str, unit: str) -> str:
+    return f"{name}, {unit}" if unit else name
 
 
-def number(value: float) -> str:
-    """Three digits are all that a figure here is good for."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _verdict(reached: bool | None) -> str:
+    return {None: "", True: ": reached", False: ": **short**"}[reached]
 
 
-def draw(samples: Samples, base: str, others: Sequence[str], file: Path = PICTURE) -> None:
-    """A bar for each ratio, on a logarithmic scale: to the left of 1 is better than the base."""
-    mpl.use("svg")
-    # The same figures give the same file.
-    mpl.rcParams.update({"svg.hashsalt": "docker-kernel", "svg.fonttype": "none"})
-    from matplotlib import pyplot
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(row)} |" for row in (titles, *rows)]
+    return [lines[0], f"|{'---|' * len(titles)}", *lines[1:]]
 
-    measures = [m for m in samples.measures() if samples.has(m, base)]
-    figure, axes = pyplot.subplots(figsize=(8, 0.55 * len(measures) + 1))
-    height = 0.8 / len(others)
-    for index, who in enumerate(others):
-        ratios = []
-        for measure in measures:
-            ratio = samples.median(measure, who) / samples.median(measure, base)
-            ratios.append(1 / ratio if measure.more_is_better else ratio)
-        places = [row + index * height for row in range(len(measures))]
-        bars = axes.barh(places, [r - 1 for r in ratios], height, left=1, label=who)
-        axes.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3, fontsize=8)
-    axes.set_xscale("log")
-    axes.axvline(1, color="black", linewidth=1)
-    axes.set_yticks([row + 0.4 - height / 2 for row in range(len(measures))])
-    axes.set_yticklabels([measure.name for measure in measures])
-    axes.invert_yaxis()
-    axes.margins(x=0.12)
-    axes.set_xlabel(f"times as long as {base}: less is better")
-    axes.legend(fontsize=8)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(file, metadata={"Date": None})
-    pyplot.close(figure)
+
+def lines_of(preface: str, parts: Sequence[Part]) -> list[str]:
+    """What stands between the marks of the page."""
+    lines = [preface]
+    for part in parts:
+        lines += ["", f"### {part.title}", "", *part.markdown()]
+    short = [f"- {part.title}: {name}" for part in parts for name in part.short()]
+    return [*lines, "", "### Short of the goal in this run", "", *(short or ["- nothing"])]
+
+
+def between_marks(page: str, lines: Sequence[str]) -> str:
+    """The page with these lines between its marks."""
+    before, rest = page.split(BEGIN)
+    return "\n".join([before + BEGIN, *lines, END + rest.split(END)[1]])
 
 
 def write(lines: Sequence[str]) -> None:
-    """Put the figures into the page, between the marks."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text("\n".join([before + BEGIN, *lines, END + after]), encoding="utf-8")
+    """Put the figures into the page."""
+    PAGE.write_text(between_marks(PAGE.read_text(encoding="utf-8"), lines), encoding="utf-8")

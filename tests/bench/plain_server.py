@@ -14,6 +14,8 @@ import subprocess
 import time
 
 PIECE_BYTES = 1 << 16
+RESULT_CHARS = 64 << 20
+"""How much of the output comes again at the end: as much as the protocol has it."""
 
 
 class Handler(socketserver.StreamRequestHandler):
@@ -24,7 +26,8 @@ class Handler(socketserver.StreamRequestHandler):
         command = self.rfile.read()
         began = time.monotonic()
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        parts = []
+        parts: list[str] = []
+        room = RESULT_CHARS
         with subprocess.Popen(
             ["/bin/sh", "-c", command],
             bufsize=0,
@@ -34,8 +37,11 @@ class Handler(socketserver.StreamRequestHandler):
         ) as process:
             assert process.stdout is not None
             while data := process.stdout.read(PIECE_BYTES):
-                parts.append(decoder.decode(data))
-                self._send({"type": "chunk", "id": "", "data": parts[-1]})
+                text = decoder.decode(data)
+                self._send({"type": "chunk", "id": "", "data": text})
+                if room > 0:
+                    parts.append(text[:room])
+                    room -= len(text)
         seconds = time.monotonic() - began
         final = {"type": "final", "id": "", "status": process.returncode, "result": "".join(parts)}
         self._send({**final, "seconds": seconds})
