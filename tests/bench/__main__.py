@@ -17,12 +17,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib import metadata
 
 import docker
 import psutil
 
-from bench import commands, growth, memory, notebooks, overhead, page
+from bench import commands, growth, memory, notebooks, overhead, page, warm
 from docker_kernel import __version__
 from engine import engine_host, using
 from images import image, ipykernel_image
@@ -40,7 +41,9 @@ def measure(client: docker.DockerClient, parts: list[str], rounds: int) -> list[
     if "kernels" in parts:
         with containers_by_hand(client) as label:
             makes = notebooks.kernels(base, ipykernel_image(client), label)
-            samples = notebooks.compare(makes, rounds, say)
+            ahead = partial(warm.measure_start, client, base)
+            samples = notebooks.compare(makes, rounds, ahead, say)
+        samples.repeat(notebooks.START, notebooks.BASE, warm.START)
         found.append(page.Comparison("Kernels", samples, list(makes)))
     if "commands" in parts:
         samples = commands.compare(rounds, say)

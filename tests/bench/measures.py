@@ -43,6 +43,10 @@ class Samples:
         """One more value."""
         self._values[measure, who].append(value)
 
+    def repeat(self, measure: Measure, who: str, as_measure: Measure) -> None:
+        """What was measured counts for another measure, too."""
+        self._values[as_measure, who] = list(self._values[measure, who])
+
     def measures(self) -> list[Measure]:
         """In the order in which they came."""
         return list(dict.fromkeys(measure for measure, _ in self._values))

@@ -95,7 +95,12 @@ def folder() -> Iterator[Path]:
         yield owned(Path(name))
 
 
-def compare(makes: dict[str, Make], rounds: int, say: Callable[[str], None]) -> Samples:
+def compare(
+    makes: dict[str, Make],
+    rounds: int,
+    after_round: Callable[[Samples], None],
+    say: Callable[[str], None],
+) -> Samples:
     """All kernels, in turn, so many times."""
     say("bench: kernels, once each to begin with: a first start makes what later ones find")
     for make in makes.values():
@@ -105,6 +110,7 @@ def compare(makes: dict[str, Make], rounds: int, say: Callable[[str], None]) -> 
         for who, make in makes.items():
             say(f"bench: kernels, round {number + 1} of {rounds}: {who}")
             measure_round(who, make, samples, CELLS)
+        after_round(samples)
     return samples
 
 
