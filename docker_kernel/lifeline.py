@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from docker_kernel_server.framing import keep_freed_memory
 from docker_kernel_server.messages import Ack, Event, Final, Leave, Ping, Resume, encode
 
 from .absence import Absence, pauses
@@ -71,6 +72,7 @@ class Lifeline:
         self, endpoint: Endpoint, deadline: Deadline, patience: float, listener: Listener
     ) -> None:
         """Connect; see `transport.connect` for what it raises. `start` begins the reading."""
+        keep_freed_memory()
         self._endpoint = endpoint
         self._patience = patience
         self._listener = listener

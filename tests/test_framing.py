@@ -18,11 +18,12 @@ from docker_kernel_server.framing import (
     MAX_CONTAINERS,
     MAX_DEPTH,
     MAX_DIGITS,
+    PIECE_CHARS,
     LineSplitter,
     dump_line,
     load_line,
 )
-from strategies import bytewise, json_objects, pieces, quick
+from strategies import bytewise, json_objects, pieces, quick, text
 
 streams = st.lists(st.binary(max_size=12) | st.just(b"\n"), max_size=12).map(b"".join)
 
@@ -101,6 +102,24 @@ def test_objects_survive_the_journey(value: dict[str, Any]) -> None:
     assert line.endswith(b"\n")
     assert b"\n" not in line[:-1]
     assert load_line(line[:-1]) == value
+
+
+@quick
+@given(json_objects, text, st.sampled_from(["a", "data"]))
+def test_a_long_text_is_written_as_python_writes_it(
+    value: dict[str, Any], part: str, key: str
+) -> None:
+    """P2: by itself and in a bundle, whatever else is in it."""
+    long = (part or "\n") * (PIECE_CHARS + 3)
+    for holder in ({**value, key: long}, {**value, key: {"text/plain": long, **value}}):
+        assert dump_line(holder) == json.dumps(holder, separators=(",", ":")).encode() + b"\n"
+
+
+def test_a_long_text_with_all_that_is_escaped() -> None:
+    """P2"""
+    for count in (128, 300):
+        value = {"data": "".join(map(chr, range(count))) * 1000}
+        assert dump_line(value) == json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
 @quick

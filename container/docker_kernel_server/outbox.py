@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import List, Tuple, Union
 
-from .framing import dump_line
+from .framing import dump_line, keep_freed_memory
 
 FLUSH_SECONDS = 0.01
 """Text that comes within this after other text is collected, so that a loop of prints doesn't
@@ -42,6 +42,7 @@ class Outbox:
     """Sends texts and lines in the order in which they were put, from any thread."""
 
     def __init__(self, wire: socket.socket) -> None:
+        keep_freed_memory()
         self._wire = wire
         # A text, a line, or the lock of one who waits for what was put before it.
         self._queue: SimpleQueue[Union[Text, bytes, threading.Lock]] = SimpleQueue()

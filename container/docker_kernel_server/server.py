@@ -21,6 +21,7 @@ from .commands import Commands
 from .connection import HANDSHAKE_SECONDS, Connection
 from .doorway import Doorway, Strangers
 from .files import Files
+from .framing import keep_freed_memory
 from .limits import read_limits
 from .messages import Json
 from .processes import read_machine
@@ -70,6 +71,7 @@ class Server:
     """Listens, and owns the connections, the sessions, the commands and the files."""
 
     def __init__(self, options: Options) -> None:
+        keep_freed_memory()
         self.options = options
         self.sessions = Sessions(options.python, options.lent, options.workplace, options.zygote)
         self.commands = Commands(options.workplace, dict(os.environ))
