@@ -16,6 +16,8 @@ from typing import Any
 from ipykernel.iostream import IOPubThread
 from jupyter_client.session import Session
 
+from docker_kernel_server.framing import dump_utf8
+
 from .outputs import Output, sendable, stream
 
 JOIN_SECONDS = 0.02
@@ -120,10 +122,12 @@ class IOPub:
             self._unsent = self._unsent_chars = 0
 
     def _serialize(self, output: Output, content: dict[str, Any], parent: Parent) -> None:
+        # A session packs what isn't packed yet, and takes longer for a long text.
+        packed: Any = dump_utf8(content) if self._session.none == b"{}" else content
         self._session.send(
             self._thread.background_socket,  # type: ignore[arg-type]
             output.msg_type,
-            content,
+            packed,
             parent=parent,
             ident=f"kernel.{self._ident}.{output.msg_type}".encode(),
             buffers=list(output.buffers) or None,
