@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -10,7 +11,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docker_kernel_server.errors import BadLine, BadMessage, LineTooLong
@@ -22,6 +23,7 @@ from docker_kernel_server.framing import (
     LineSplitter,
     dump_line,
     load_line,
+    type_at_sight,
 )
 from strategies import bytewise, json_objects, pieces, quick, text
 
@@ -120,6 +122,49 @@ def test_a_long_text_with_all_that_is_escaped() -> None:
     for count in (128, 300):
         value = {"data": "".join(map(chr, range(count))) * 1000}
         assert dump_line(value) == json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (b'{"type":"chunk","id":"1","data":"' + b"a\\n\\u00e9" * 9 + b'"}', "chunk"),
+        (b'{"type":"display","id":"1","data":{"image/png":"AAAA"},"metadata":{}}', "display"),
+        # What it leaves to those who read all of it.
+        (b'{"type":"chunk","id":"1","data":"\\""}', ""),
+        (b'{"type":"chunk","data":"a","type":"final"}', ""),
+        (b'{"type":"chunk","data":"a","\\u0074ype":"final"}', ""),
+        (b'{"type":"chunk","data":"a","t\\u0079p\\u0065":"final"}', ""),
+        (b'{"type":"chunk","data":"\\\\","type":"final"}', ""),
+        (b'{"type":"chunk","data":{"type":"final"}}', ""),
+        (b'{"data":"a","type":"final"}', ""),
+        (b'{"type":"chunk' + b'","' * 100, ""),
+        (b'{"type":"', ""),
+        (b'{"type":"chunk', ""),
+        (b"", ""),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_the_type_at_sight(line: bytes, kind: str) -> None:
+    """P3"""
+    assert type_at_sight(line) == kind
+
+
+tokens = st.sampled_from(
+    [
+        *('{"type":"chunk"', '"type"', r'"\u0074ype"', '"chunk"', '"final"', '"a"', r'"\\"'),
+        *'{}[]:,ux "\\',
+    ]
+)
+
+
+@given(st.lists(tokens, max_size=12).map("".join) | json_objects.map(json.dumps))
+@settings(quick, max_examples=500)
+def test_the_type_at_sight_is_the_type(rest: str) -> None:
+    """P3: whatever a worker writes to its wire."""
+    for begin, end in (("", ""), ('{"type":"chunk",', ""), ('{"type":"chunk","a":', "}")):
+        line = f"{begin}{rest}{end}".encode()
+        with contextlib.suppress(BadLine):
+            assert type_at_sight(line) in ("", load_line(line).get("type"))
 
 
 @quick

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from itertools import accumulate
-from typing import Any, Dict, Iterator, NoReturn, Union
+from typing import Any, Dict, Iterator, List, NoReturn, Union
 
 from .errors import BadLine, BadMessage, LineTooLong
 
@@ -40,6 +40,14 @@ def keep_freed_memory() -> None:
     del block
 
 
+BACKSLASH = ord("\\")
+
+MAX_QUOTES = 100
+"""So many are looked at by `type_at_sight`."""
+
+MAX_ESCAPED_TYPE = len(r'\u0074\u0079\u0070\u0065"')
+
+
 class LineSplitter:
     """Feed it bytes, get whole lines.
 
@@ -56,11 +64,11 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> Iterator[Union[bytes, LineTooLong]]:
         """Yield each line that ``data`` completes, without its newline."""
-        head, *rest = data.split(b"\n")
-        for part in rest:
-            yield self._take(head)
-            head = part
-        self._push(head)
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            yield self._take(data[start:end])
+            start = end + 1
+        self._push(data[start:])
 
     def _push(self, part: bytes) -> None:
         if self._skipping:
@@ -95,6 +103,32 @@ def load_line(line: bytes) -> Dict[str, Any]:
     if not isinstance(value, dict):
         raise BadLine(f"a line is not a JSON object but a {type(value).__name__}")
     return value
+
+
+def type_at_sight(line: bytes) -> str:
+    """The `type` of a line where it can be told without reading it all; else "".
+
+    Where this names one, the line has that type or is no JSON, whoever has written it. For where no
+    quote is escaped, the quotes part the texts from all else, and a second `type` is one of the
+    texts, however it is written.
+    """
+    if not line.startswith(b'{"type":"'):
+        return ""
+    quotes: List[int] = []
+    at = 1
+    while at >= 0:
+        if line[at - 1] == BACKSLASH or len(quotes) == MAX_QUOTES:
+            return ""
+        quotes.append(at)
+        at = line.find(b'"', at + 1)
+    texts = [
+        line[begin + 1 : end]
+        for begin, end in zip(quotes[::2], quotes[1::2])
+        if end - begin <= MAX_ESCAPED_TYPE
+    ]
+    if len(quotes) < 4 or any(text == b"type" or b"\\u" in text for text in texts[1:]):
+        return ""
+    return line[quotes[2] + 1 : quotes[3]].decode("ascii", "replace")
 
 
 def dump_line(value: Dict[str, Any]) -> bytes:
