@@ -51,6 +51,8 @@ class IOPub:
         self._held_chars = 0
         self._held_for: tuple[Parent, str] = ({}, "")
         self._held_since = 0.0
+        self._asleep = False
+        """Whether the timer's thread has to be woken for a text."""
         self._unsent = 0
         self._unsent_chars = 0
         self._closed = False
@@ -94,7 +96,8 @@ class IOPub:
         if not self._held:
             self._held_for = (parent, name)
             self._held_since = time.monotonic()
-            self._changed.notify()
+            if self._asleep:
+                self._changed.notify()
         self._held.append(text)
         self._held_chars += len(text)
         if self._held_chars >= MAX_JOINED_CHARS:
@@ -136,15 +139,19 @@ class IOPub:
 
     def _send_late(self) -> None:
         with self._changed:
+            seen = 0.0
             while not self._closed:
-                if not self._held:
-                    self._changed.wait()
-                    continue
                 left = self._held_since + JOIN_SECONDS - time.monotonic()
-                if left > 0:
-                    self._changed.wait(left)
-                else:
+                if self._held and left <= 0:
                     self._send_held()
+                # It stays awake while texts come: to wake it for each takes cells some of their
+                # time.
+                self._asleep = not self._held and self._held_since == seen
+                seen = self._held_since
+                if self._asleep:
+                    self._changed.wait()
+                else:
+                    self._changed.wait(left if self._held else JOIN_SECONDS)
 
 
 def _weight(output: Output) -> int:

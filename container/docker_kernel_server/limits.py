@@ -76,8 +76,10 @@ def _table(root: str, *names: str) -> Dict[str, int]:
 def _read(root: str, *names: str) -> str:
     """The first of some files that can be read; "" for none."""
     for name in names:
-        with contextlib.suppress(OSError), open(os.path.join(root, name), encoding="ascii") as file:
-            return file.read()
+        path = os.path.join(root, name)
+        # Unbuffered: some are read before and after each cell.
+        with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
+            return file.read().decode("ascii")
     return ""
 
 

@@ -151,8 +151,8 @@ def adopt_orphans() -> bool:
 
 def expose_to_oom(pid: int, score: int) -> None:
     """Where memory runs out, let it be this process and its children, and none of our own."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "w") as file:
-        file.write(str(score))
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "wb", 0) as file:
+        file.write(b"%d" % score)
 
 
 def raised_oom_score(more: int = BUSY_OOM) -> int:

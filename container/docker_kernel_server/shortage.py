@@ -68,11 +68,12 @@ class Shortages:
     def take(self, result: Any) -> List[str]:
         """What ran out since `begin`, or since the last call; ``result`` is that of a cell."""
         found = []
-        if self._memory.kills() > self._kills:
-            found.append(f"A process of this container was killed {self._memory.explain()}.")
-        if self._pids.refusals() > self._refusals:
-            found.append(self._pids.explain())
+        kills, refusals = self._kills, self._refusals
         self.begin()
+        if self._kills > kills:
+            found.append(f"A process of this container was killed {self._memory.explain()}.")
+        if self._refusals > refusals:
+            found.append(self._pids.explain())
         error = of_error(str(result.get("evalue"))) if isinstance(result, dict) else []
         # A program that has no room says so in its own way, so a look at the places it is.
         full = full_places()
