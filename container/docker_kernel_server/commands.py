@@ -139,8 +139,7 @@ class Command:
                 env={**self._commands.env, **self._request.env, MARK: self._mark},
                 start_new_session=True,
             )
-            expose_to_oom(self._process.pid, raised_oom_score())
-            self._tree = Tree(self._process.pid, f"{MARK}={self._mark}".encode())
+            expose_to_oom(self._process.pid, self._commands.oom_score)
         except (OSError, ValueError) as exc:
             self.close()
             why = ". ".join([str(exc), *of_refusal(exc)])
@@ -165,8 +164,13 @@ class Command:
         return ["/bin/sh", file.name]
 
     def _signal(self, number: int) -> None:
-        if self._process is None or self._tree is None:
+        if self._process is None:
             return
+        if self._tree is None:
+            # Not at its start: to look at a process that is just being made takes a while. The
+            # number of one that has been waited for may be another's by now.
+            root = self._process.pid if self._process.returncode is None else 0
+            self._tree = Tree(root, f"{MARK}={self._mark}".encode())
         # With Ctrl-C, too: as long as the parents live, they tell whose a process is.
         found = self._tree.find()
         if number == signal.SIGINT or not found:  # or there is no /proc
@@ -217,6 +221,7 @@ class Commands:
     def __init__(self, workplace: str, env: Dict[str, str]) -> None:
         self.workplace = workplace
         self.env = env
+        self.oom_score = raised_oom_score()
         self._running: Set[Command] = set()
         self._lingering: List[Command] = []
 

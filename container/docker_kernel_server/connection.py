@@ -210,9 +210,11 @@ class Connection(asyncio.Protocol, Wire):
             kept.append(f"\n[the result ends here, at {MAX_RAW_RESULT_CHARS} characters]\n")
         result = "".join(kept)
         # The command and what it calls hold one another, so the texts would stay until Python next
-        # looks for that.
+        # looks for that; and a long result isn't kept in two forms.
         kept.clear()
-        self.send(encode(replace(final, id="", result=result)))
+        line = encode(replace(final, id="", result=result))
+        del result
+        self.send(line)
 
     def _on_quiet(self) -> None:
         self._raw_pieces = 0
