@@ -109,6 +109,14 @@ def test_a_table_of_growth() -> None:
     assert grown.short() == ["memory"]
 
 
+def test_what_ours_is_compared_with_has_no_goal() -> None:
+    base = trend(10, 11, 12)
+    base.compared = True
+    grown = page.Growth("Cells", [base], "cell")
+    assert grown.markdown()[-1].endswith("| +20.0% |")
+    assert (grown.short(), grown.data()[0]["reached"]) == ([], None)
+
+
 def test_the_page_keeps_what_people_wrote() -> None:
     text = f"Before.\n\n{page.BEGIN}\nold\n{page.END}\n\nAfter.\n"
     part = page.Growth("Cells", [trend(10, 11, 12)], "cell")

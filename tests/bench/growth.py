@@ -22,10 +22,10 @@ from kernels import Kernel, OrdinaryKernel
 from system import wait_until
 from wire import PATIENCE, Server, Session, Wire
 
-CODE = "value = 6 * 7; value"
+CODE = "print(6 * 7)"
 CELLS, CELLS_A_POINT = 10_000, 500
 SESSIONS, SESSIONS_A_POINT, CELLS_A_SESSION = 100, 10, 5
-STORED_CELLS = 2_000
+STORED_CELLS, STORED_CODE = 2_000, "value = 6 * 7; value"
 STORED = Measure("what 1,000 of them add to the process that runs them", "MiB", 1.0)
 WARM_UP_CELLS, WARM_UP_SESSIONS = 500, 5
 """What is only there from the first ones on isn't growth."""
@@ -41,9 +41,12 @@ def cells(
         base = stack.enter_context(silent(OrdinaryKernel(folder=places[0])))
         ours = stack.enter_context(Kernel(f"--image={image}", folder=places[1]))
         scene = Scene(client, places[1])
-        times = [(Trend(f"a cell: {who}", "ms"), of) for who, of in ((BASE, base), (OURS, ours))]
+        times = [
+            (Trend(f"a cell: {BASE}", "ms", compared=True), base),
+            (Trend(f"a cell: {OURS}", "ms"), ours),
+        ]
         memory = [
-            (Trend(f"memory: {name}", "MiB"), psutil.Process(pid))
+            (Trend(f"memory: {name}", "MiB", compared=pid == base.pid), psutil.Process(pid))
             for name, pid in (
                 (BASE, base.pid),
                 ("the kernel's process on this machine", ours.pid),
@@ -63,15 +66,16 @@ def cells(
         stored = Samples()
         for who, kernel, pid in ((BASE, base, base.pid), (OURS, ours, scene.pid("worker"))):
             before = pss(psutil.Process(pid))
-            some_cells(kernel, STORED_CELLS, store_history=True)
+            for _ in range(STORED_CELLS):
+                timed(kernel, STORED_CODE, store_history=True)
             added = pss(psutil.Process(pid)) - before
             stored.add(STORED, who, added / STORED_CELLS * 1000)
     return [trend for trend, _ in [*times, *memory]], stored
 
 
-def some_cells(kernel: Kernel, count: int, *, store_history: bool = False) -> list[float]:
-    """What each takes."""
-    return [timed(kernel, CODE, store_history=store_history).seconds for _ in range(count)]
+def some_cells(kernel: Kernel, count: int) -> list[float]:
+    """What each takes. IPython keeps nothing of them: they aren't stored and have no value."""
+    return [timed(kernel, CODE).seconds for _ in range(count)]
 
 
 @contextlib.contextmanager

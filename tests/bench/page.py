@@ -124,7 +124,7 @@ class Growth:
 
     def short(self) -> list[str]:
         """What grows."""
-        return [trend.name for trend in self.trends if not trend.flat]
+        return [trend.name for trend in self.trends if trend.flat is False]
 
 
 Part = Comparison | Growth

@@ -19,7 +19,7 @@ def draw(comparisons: Sequence[Comparison], file: Path) -> None:
     mpl.use("svg")
     # The same figures give the same file.
     mpl.rcParams.update({"svg.hashsalt": "docker-kernel", "svg.fonttype": "none"})
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     rows = [len(_compared(one)) for one in comparisons]
     figure, panels = pyplot.subplots(
@@ -31,6 +31,11 @@ def draw(comparisons: Sequence[Comparison], file: Path) -> None:
     )
     for axes, comparison in zip(panels[:, 0], comparisons, strict=True):
         _panel(axes, comparison)
+    # The panels share it; its ticks stand below the last one.
+    scale = panels[-1, 0].xaxis
+    scale.set_major_locator(ticker.LogLocator(base=2))
+    scale.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    scale.set_minor_locator(ticker.NullLocator())
     figure.tight_layout()
     figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
@@ -61,10 +66,11 @@ def _panel(axes: mpl.axes.Axes, comparison: Comparison) -> None:
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks([row + 0.4 - height / 2 for row in range(len(measures))])
     axes.set_yticklabels([measure.name for measure in measures])
+    axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set_xlabel(f"times as long as {comparison.base}: less is better")
-    axes.legend(fontsize=8)
+    axes.set_xlabel(f"as a multiple of {comparison.base}; less is better")
+    axes.legend(fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
 
@@ -82,6 +88,6 @@ def _compared(comparison: Comparison) -> list[Measure]:
 
 
 def _times(comparison: Comparison, measure: Measure, who: str) -> float | None:
-    """How many times as long as the base."""
+    """As a multiple of the base; where more is better, the base as a multiple of it."""
     ratio = comparison.samples.ratio(measure, who, comparison.base)
     return 1 / ratio if ratio is not None and measure.more_is_better else ratio

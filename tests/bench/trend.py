@@ -18,6 +18,8 @@ class Trend:
 
     name: str
     unit: str
+    compared: bool = False
+    """Whether it stands beside ours to compare it with, and has no goal."""
     places: list[float] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
@@ -51,6 +53,6 @@ class Trend:
         return (end - begin) / begin
 
     @property
-    def flat(self) -> bool:
-        """Whether it doesn't grow; what falls is flat enough."""
-        return self.share <= FLAT_SHARE
+    def flat(self) -> bool | None:
+        """Whether it doesn't grow; what falls is flat enough. None where nobody asks."""
+        return None if self.compared else self.share <= FLAT_SHARE
