@@ -16,22 +16,23 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from importlib import metadata
 
 import docker
 import psutil
 
-from bench import commands, growth, memory, notebooks, overhead, page, warm
+from bench import cleaning, commands, growth, memory, notebooks, overhead, page, warm
 from docker_kernel import __version__
 from engine import engine_host, using
 from images import image, ipykernel_image
-from leftovers import Guard, look
+from leftovers import Guard
 from system import CannotError, say
 
 PARTS = ("kernels", "commands", "overhead", "memory", "growth")
 ROUNDS = 9
+BUSY = 0.5
+"""A machine with a load average above this isn't quiet."""
 
 
 def measure(client: docker.DockerClient, parts: list[str], rounds: int) -> list[page.Part]:
@@ -39,7 +40,7 @@ def measure(client: docker.DockerClient, parts: list[str], rounds: int) -> list[
     base = image("base", client)
     found: list[page.Part] = []
     if "kernels" in parts:
-        with containers_by_hand(client) as label:
+        with cleaning.containers_by_hand(client) as label:
             makes = notebooks.kernels(base, ipykernel_image(client), label)
             ahead = partial(warm.measure_start, client, base)
             samples = notebooks.compare(makes, rounds, ahead, say)
@@ -66,20 +67,6 @@ def measure(client: docker.DockerClient, parts: list[str], rounds: int) -> list[
     return found
 
 
-@contextlib.contextmanager
-def containers_by_hand(client: docker.DockerClient) -> Iterator[str]:
-    """The label of containers that nothing of ours watches over; they end with this."""
-    label = f"docker-kernel-bench={os.getpid()}"
-    try:
-        yield label
-    finally:
-        for container in client.containers.list(
-            all=True, filters={"label": label}, ignore_removed=True
-        ):
-            with contextlib.suppress(docker.errors.NotFound):
-                container.remove(force=True)
-
-
 def machine(client: docker.DockerClient, rounds: int) -> str:
     """What it is measured with."""
     gib = psutil.virtual_memory().total / (1 << 30)
@@ -89,9 +76,9 @@ def machine(client: docker.DockerClient, rounds: int) -> str:
         f"Measured with docker-kernel {__version__} on a machine with {os.cpu_count()} cores and "
         f"{gib:.0f} GiB of memory: {platform.system()} {kernel}, {platform.machine()}, Docker "
         f"{docker_version}, Python {platform.python_version()}, ipykernel "
-        f"{metadata.version('ipykernel')}; its load average was "
-        f"{psutil.getloadavg()[0]:.1f} before. A figure is the median of {rounds} rounds, with the "
-        "middle half of them in brackets."
+        f"{metadata.version('ipykernel')}. When it began, the machine's load average was "
+        f"{psutil.getloadavg()[0]:.1f}. A figure is the median of {rounds} rounds, with the middle "
+        "half of them in brackets."
     )
 
 
@@ -113,12 +100,13 @@ def run(options: argparse.Namespace) -> list[str]:
     with using() as engine, contextlib.closing(engine.client()) as client:
         os.environ["DOCKER_HOST"] = engine.host
         guard.begin()
-        guard.begin_containers(client)
         words = machine(client, options.rounds)
+        if psutil.getloadavg()[0] > BUSY:
+            say("bench: other processes are running on this machine, and will show in the figures")
         try:
             found = measure(client, options.only or list(PARTS), options.rounds)
         finally:
-            left = look(guard, engine.host)
+            left = cleaning.left(guard, client)
             for line in left:
                 say(f"bench: left behind: {line}")
     say(f"bench: it took {(time.monotonic() - began) / 60:.0f} minutes")

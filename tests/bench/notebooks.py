@@ -35,6 +35,8 @@ RESTART = Measure("restart", "s", 0.4)
 SHUTDOWN = Measure("shutdown", "s", 2.0)
 
 CELLS = 200
+FOLDER = "dk-bench-"
+"""How the names of notebooks' folders begin."""
 PRINT = "for i in range(200000): print(i)"
 WRITE_CODE = """import sys
 for i in range(320): _ = sys.stdout.write(("y" * 1023 + "\\n") * 100)"""
@@ -91,7 +93,7 @@ def kernels(image: str, image_with_ipykernel: str, label: str) -> dict[str, Make
 @contextmanager
 def folder() -> Iterator[Path]:
     """A notebook's folder, of an ordinary user."""
-    with tempfile.TemporaryDirectory(prefix="dk-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as name:
         yield owned(Path(name))
 
 
