@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from ast import literal_eval
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +98,14 @@ def test_tracebacks_are_ipythons(session: Session) -> None:
     assert re.search(r"Cell In\[\d+\]", text)
     assert "docker_kernel_server" not in text
     assert answer.text() == ""
+
+
+def test_what_is_stored_of_an_error_is_what_was_shown(session: Session) -> None:
+    """K2: %notebook writes it."""
+    error = session.execute("1 / 0").of("error")[0]
+    answer = session.ok("list(getattr(get_ipython().history_manager, 'exceptions', {}).values())")
+    for each in literal_eval(answer.value or "[]")[-1:]:
+        assert each == {key: error[key] for key in ("ename", "evalue", "traceback")}
 
 
 def test_a_lone_surrogate_in_the_code_is_an_error(session: Session) -> None:

@@ -172,6 +172,23 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
         # An error in the repr of a cell's value fails the cell, though its code succeeded.
         self.state.display_failed = self.state.display_failed or self.state.formatting
 
+    def _format_exception_for_storage(
+        self, exception: BaseException, *args: Any, **kwargs: Any
+    ) -> Dict[str, Any]:
+        """What %notebook writes of an error: what was shown. IPython makes it a second time, and
+        who has interrupted a cell waits for that."""
+        shown = self.state.traceback
+        if not shown:
+            stored: Dict[str, Any] = super()._format_exception_for_storage(
+                exception, *args, **kwargs
+            )
+            return stored
+        return {
+            "ename": type(exception).__name__,
+            "evalue": text_of(exception),
+            "traceback": shown,
+        }
+
     def system_piped(self, cmd: str) -> None:
         """``!cmd``: its output as it comes, its exit code in ``_exit_code``."""
         if cmd.rstrip().endswith("&"):
