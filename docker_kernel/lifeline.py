@@ -26,7 +26,7 @@ from .errors import AuthenticationFailed, ConnectionLost, ServerError, VersionMi
 from .texts import plain
 from .transport import Link, attempt, connect, nobody_listens
 
-ACK_BYTES = 256 * 1024
+ACK_BYTES = 1024 * 1024
 """After so much, what has come is acknowledged."""
 
 KEEP_SECONDS = 5.0

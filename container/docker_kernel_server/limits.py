@@ -13,6 +13,9 @@ ROOT = "/sys/fs/cgroup"
 
 GIB = 1 << 30
 
+MAX_FILE_BYTES = 64 * 1024
+"""Those of a cgroup are far smaller."""
+
 FRESH_SECONDS = 2.0
 """How soon the death of a process is heard of."""
 
@@ -76,10 +79,13 @@ def _table(root: str, *names: str) -> Dict[str, int]:
 def _read(root: str, *names: str) -> str:
     """The first of some files that can be read; "" for none."""
     for name in names:
-        path = os.path.join(root, name)
-        # Unbuffered: some are read before and after each cell.
-        with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
-            return file.read().decode("ascii")
+        # Some are read before and after each cell, and a file object takes four times as long.
+        with contextlib.suppress(OSError):
+            fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.read(fd, MAX_FILE_BYTES).decode("ascii")
+            finally:
+                os.close(fd)
     return ""
 
 

@@ -19,7 +19,7 @@ FLUSH_SECONDS = 0.01
 """Text that comes within this after other text is collected, so that a loop of prints doesn't
 become a message each. Nothing waits longer than this."""
 
-FLUSH_BYTES = 256 * 1024
+FLUSH_BYTES = 1024 * 1024
 """So much is sent without a wait for more."""
 
 MAX_CHUNK_CHARS = 1024 * 1024

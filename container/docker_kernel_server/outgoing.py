@@ -7,8 +7,9 @@ from typing import Callable, Optional
 from .journal import Journal
 from .session import Sink
 
-MAX_UNACKNOWLEDGED_BYTES = 8 * 1024 * 1024
-"""Past this, who sends has to wait until the client acknowledges."""
+MAX_UNACKNOWLEDGED_BYTES = 4 * 1024 * 1024
+"""Past this, who sends has to wait until the client acknowledges. The journal has room for twice as
+much in memory: a client that is there makes it write no files."""
 
 
 class Wire:
