@@ -32,7 +32,7 @@ LOOK_SECONDS = 10.0
 """How long it may take to see whether one is still there."""
 
 _BEGIN = "docker-kernel-warm-"
-_VARYING = ("name", "labels", "VolumeOptions")
+_VARYING = ("name", "labels")
 """What names the maker, and so differs between two containers that are made the same."""
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,10 @@ class Spare(Protocol):
 
 def notes(count: int, engine: str, image_id: str, made: Mapping[str, Any]) -> list[HandoverFile]:
     """The notes of ``count`` containers that are ``made`` so, of this image on this engine."""
-    text = json.dumps([engine, image_id, _same(made)], sort_keys=True, default=str)
+    same = {key: value for key, value in made.items() if key not in _VARYING}
+    mounts = [_same(mount) for mount in made["host_config"]["Mounts"]]
+    same["host_config"] = {**made["host_config"], "Mounts": mounts}
+    text = json.dumps([engine, image_id, same], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return [HandoverFile(f"{_BEGIN}{digest}-{number}") for number in range(count)]
 
@@ -128,7 +131,12 @@ def _drop_old(folder: Path) -> None:
                 path.unlink()
 
 
-def _same(made: Any) -> Any:
-    if isinstance(made, dict):
-        return {key: _same(value) for key, value in made.items() if key not in _VARYING}
-    return [_same(value) for value in made] if isinstance(made, list) else made
+def _same(mount: Mapping[str, Any]) -> dict[str, Any]:
+    """A mount without its maker's labels, and with what tells a folder of this machine from another
+    one that has its name by now: a container goes on to see the one that it was started with."""
+    found = {key: value for key, value in mount.items() if key != "VolumeOptions"}
+    if mount["Type"] == "bind":
+        with suppress(OSError):
+            status = Path(mount["Source"]).stat()
+            found["place"] = [status.st_dev, status.st_ino]
+    return found
