@@ -52,14 +52,21 @@ class HandoverFile:
         """What the process before left, None for nothing of use."""
         return _read(self.path)
 
-    def write(self, note: dict[str, str]) -> None:
-        """Leave a note, in one step: no other process sees half of it."""
+    def write(self, note: dict[str, str], anew: bool = False) -> None:
+        """Leave a note, in one step: no other process sees half of it. ``anew``: FileExistsError
+        where there is one."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         draft.unlink(missing_ok=True)
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(note, file)
-        draft.replace(self.path)
+        if not anew:
+            draft.replace(self.path)
+            return
+        try:
+            os.link(draft, self.path)
+        finally:
+            draft.unlink()
 
     def take(self) -> dict[str, str] | None:
         """Read it and take it away, in one step: of several processes one gets it."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from docker_kernel.backends import Progress, warm
 from docker_kernel.backends.mounts import bind
-from docker_kernel.backends.warm import notes
+from docker_kernel.backends.warm import Warmer, notes
+from docker_kernel.deadline import Deadline
+from docker_kernel.endpoint import Endpoint
+from docker_kernel.handover import HandoverFile
+from system import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +59,75 @@ def test_a_folder_that_was_made_anew_is_another_one(tmp_path: Path) -> None:
     folder.rmdir()
     (tmp_path / "away").rename(folder)
     assert note({}, folder) == before
+
+
+class Spare:
+    """A backend whose start another thread can look at."""
+
+    def __init__(self, container: str) -> None:
+        self.container = container
+        self.did: list[str] = []
+        self.made = threading.Event()
+        self.stopped = threading.Event()
+
+    def __call__(self) -> Spare:
+        return self
+
+    def start(self, deadline: Deadline, progress: Progress) -> Endpoint:
+        """As a backend does: it says what it begins, and looks whether it is to stop."""
+        self.made.set()
+        assert self.stopped.wait(deadline.remaining())
+        progress("starting a container")
+        self.did.append("started")
+        return Endpoint("127.0.0.1", 1, None)
+
+    def handover(self) -> dict[str, str] | None:
+        """Its name alone."""
+        return {"container": self.container}
+
+    def leave(self) -> None:
+        """Noted."""
+        self.did.append("left")
+
+    def stop(self) -> None:
+        """Noted."""
+        self.did.append("stopped")
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> HandoverFile:
+    """A note that isn't there yet; nobody looks at an engine."""
+    monkeypatch.setattr(warm, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(warm, "_is_there", lambda _: False)
+    return HandoverFile("docker-kernel-warm-1-0")
+
+
+def ended() -> bool:
+    """Whether no thread starts anything ahead."""
+    return not any(thread.name == "docker-kernel warm" for thread in threading.enumerate())
+
+
+def test_one_that_another_kernel_was_quicker_with_ends(kept: HandoverFile) -> None:
+    """E3: its note would take the place of the other one's, which nobody would find again."""
+    first, second = Spare("first"), Spare("second")
+    for spare in (first, second):
+        Warmer([kept], spare)
+        assert spare.made.wait(10)
+    first.stopped.set()
+    assert wait_until(lambda: first.did[1:] == ["left"], 10)
+    second.stopped.set()
+    assert wait_until(ended, 10)
+    assert (first.did, second.did) == (["started", "left"], ["started", "stopped"])
+    assert kept.read() == {"container": "first"}
+
+
+def test_a_stop_just_before_the_start_is_heard(kept: HandoverFile) -> None:
+    """E3: the process may end before the container is there, and nobody would know of it."""
+    spare = Spare("a")
+    warmer = Warmer([kept], spare)
+    assert spare.made.wait(10)
+    warmer.stop()
+    spare.stopped.set()
+    assert wait_until(ended, 10)
+    assert spare.did == ["stopped"]
+    assert kept.read() is None

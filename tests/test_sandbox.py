@@ -241,6 +241,17 @@ def test_a_note_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_of_two_who_leave_a_note_anew_one_does(tmp_path: Path) -> None:
+    """E3: two kernels that start a container ahead in the same moment; and one takes it."""
+    first, second = (HandoverFile(str(tmp_path / "kernel-1.json")) for _ in range(2))
+    first.write({"container": "abc"}, anew=True)
+    with pytest.raises(FileExistsError):
+        second.write({"container": "def"}, anew=True)
+    assert second.take() == {"container": "abc"}
+    assert first.take() is None
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "\xff"])
 def test_a_note_that_is_no_use(tmp_path: Path, text: str) -> None:
     note = HandoverFile(str(tmp_path / "kernel-1.json"))

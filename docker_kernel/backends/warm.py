@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from ..deadline import Deadline
 from ..endpoint import Endpoint
-from ..errors import DockerKernelError
+from ..errors import DockerKernelError, StartCancelled
 from ..handover import HandoverFile
 from . import Progress
 from .docker import Engine
@@ -95,18 +95,23 @@ class Warmer:
 
     def _start(self, note: HandoverFile) -> None:
         spare = self._spare = self._make()
-        spare.start(Deadline(120), lambda _: None)
+        spare.start(Deadline(120), self._check_stopped)
         found = spare.handover()
         if found is None or self._stopped.is_set():
             spare.stop()
             return
         try:
-            note.write(found)
-        except OSError:
+            note.write(found, anew=True)
+        except OSError:  # also where another kernel was quicker
             spare.stop()
             raise
         self._spare = None
         spare.leave()
+
+    def _check_stopped(self, _progress: str) -> None:
+        # A stop that comes just before a start is none to it.
+        if self._stopped.is_set():
+            raise StartCancelled
 
 
 def _is_there(note: HandoverFile) -> bool:
