@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+import subprocess
+import sys
 import tarfile
 import time
 from pathlib import Path
@@ -87,6 +89,24 @@ def test_what_completion_needs_is_imported_while_nobody_asks(tmp_path: Path) -> 
     with Server(tmp_path / "work") as server, server.connect() as client:
         session = client.open()
         assert wait_until(lambda: has_it(session), PATIENCE)
+
+
+def test_a_jedi_of_the_images_that_is_none_is_left_alone(tmp_path: Path) -> None:
+    """K5, K11: the lent one serves, and the person has what has its name."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "jedi.py").write_text("")
+    script = (
+        f"import sys; sys.path[:0] = [{str(folder)!r}, {str(PACKAGE.parent)!r}]\n"
+        "from docker_kernel_server.packages import LENT_FIRST, import_rest, prepare\n"
+        f"choice = prepare({str(Path(IPython.__file__).parents[1])!r}, LENT_FIRST)\n"
+        "print(choice.ipython, len(list(import_rest(choice))), 'jedi' in sys.modules)\n"
+        "import jedi\n"
+        "print(jedi.__file__)\n"
+    )
+    command = [sys.executable, "-S", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert done.stdout.splitlines() == ["True 0 False", str(folder / "jedi.py")]
 
 
 def user_site(session: Session) -> Path:

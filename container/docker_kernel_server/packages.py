@@ -19,7 +19,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
-from typing import Dict, Iterator
+from typing import Dict, Iterator, Tuple
 
 OLDEST_IPYTHON = 7
 """The first major version with run_cell_async, which the shell is built on."""
@@ -66,6 +66,8 @@ class Choice:
     note: str = ""
     lent: str = ""
     """The folder of the lent packages where they serve."""
+    later: Tuple[str, ...] = ()
+    """What `import_rest` is to import."""
 
 
 class StartAgain(Exception):
@@ -102,29 +104,33 @@ def prepare(lent: str, way: str = IMAGE_FIRST, note: str = "") -> Choice:
         ) from exc
     for name in _WELCOME:
         _import_if_there(name)
+    later: Tuple[str, ...] = _LATER
     if way == LENT_FIRST:
+        # Now or never: behind this, the same names are the image's own packages.
+        later = ()
         for name in _LATER:
             _import_if_there(name)
         sys.path.remove(lent)
         _give_back(lent)
         sys.path.append(lent)
-    return Choice(True, lent=lent if usable else "")
+    return Choice(True, lent=lent if usable else "", later=later)
 
 
 def import_rest(choice: Choice) -> Iterator[None]:
     """Import what sessions need in a while, a module at each step."""
-    if choice.ipython:
-        for name in _LATER:
-            _import_if_there(name)
-            yield
-        if choice.lent:
-            _take_over_look_ups(choice.lent)
+    for name in choice.later:
+        _import_if_there(name)
+        yield
+    if choice.lent:
+        _take_over_look_ups(choice.lent)
 
 
 def _take_over_look_ups(lent: str) -> None:
     """Let jedi know what it found out when ``lent`` was filled: the first Tab is seconds faster."""
     known = os.path.join(lent, ".jedi")
-    home = sys.modules["jedi"].settings.cache_directory if "jedi" in sys.modules else ""
+    # Something else may have that name.
+    settings = getattr(sys.modules.get("jedi"), "settings", None)
+    home = getattr(settings, "cache_directory", "")
     if not home or os.path.exists(home) or not os.path.isdir(known):
         return
     made = f"{home}.{os.getpid()}"
