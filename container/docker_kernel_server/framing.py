@@ -128,7 +128,8 @@ def type_at_sight(line: bytes) -> str:
     ]
     if len(quotes) < 4 or any(text == b"type" or b"\\u" in text for text in texts[1:]):
         return ""
-    return line[quotes[2] + 1 : quotes[3]].decode("ascii", "replace")
+    kind = line[quotes[2] + 1 : quotes[3]]
+    return "" if b"\\" in kind or not kind.isascii() else kind.decode("ascii")
 
 
 def dump_line(value: Dict[str, Any]) -> bytes:
