@@ -92,10 +92,8 @@ def test_a_port_that_is_opened_late() -> None:
 
 
 def test_nothing_listens() -> None:
-    begin = time.monotonic()
     with pytest.raises(ServerNotThere, match="refused"):
         connect(free_port(), seconds=0.2)
-    assert time.monotonic() - begin < 2
 
 
 def test_another_s_server_that_is_not_there_is_not_awaited() -> None:

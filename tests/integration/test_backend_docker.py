@@ -10,7 +10,6 @@ import sys
 import tarfile
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -223,24 +222,6 @@ def test_kernels_that_start_at_once_do_not_collide(make: Make) -> None:
     assert [run(end, "found = mine") for end in ends] == list(range(len(ends)))
 
 
-def test_what_it_costs_beside_the_engine_is_little(make: Make) -> None:
-    backend = make()
-    backend.start(Deadline(120), print)
-    backend.stop()
-    own: list[float] = []
-    for _ in range(5):
-        deadline = Deadline(120)
-        begin = time.perf_counter()
-        backend.start(deadline, print)
-        total = time.perf_counter() - begin
-        backend.stop()
-        mine = "looking at what is lent"
-        own.append(total - sum(step.seconds for step in deadline.steps if step.name != mine))
-        print(f"{deadline.report()}\n{own[-1] * 1000:8.1f} ms  beside the engine")
-    # The best of a few: the machine has other things to do as well.
-    assert min(own) < 0.06
-
-
 def test_an_older_python_gets_a_volume_of_its_own(
     make: Make, old_image: str, docker_client: docker.DockerClient
 ) -> None:
@@ -347,13 +328,11 @@ def test_no_workspace_where_none_is_wanted(make: Make, docker_client: docker.Doc
 # -- the end
 
 
-def test_stop_removes_within_three_seconds(make: Make, ours: Callable[[], set[str]]) -> None:
+def test_stop_removes(make: Make, ours: Callable[[], set[str]]) -> None:
     backend = make()
     backend.start(Deadline(120), print)
     assert len(ours()) == 1
-    begin = time.monotonic()
     backend.stop()
-    assert time.monotonic() - begin < 3
     assert ours() == set()
     backend.stop()
     assert backend.handover() is None

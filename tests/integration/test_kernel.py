@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from docker.errors import NotFound
 from kernels import Kernel, Message
 from system import wait_until
 from wheels import wheel
-
-STOP_SECONDS = 3.0
 
 
 @pytest.fixture
@@ -76,9 +73,7 @@ def test_shutdown_removes_the_container(
         container = hostname(kernel)
         kernel.run("import threading, time; threading.Thread(target=time.sleep, args=[60]).start()")
         assert kernel.note.exists()
-        begin = time.monotonic()
         kernel.manager.shutdown_kernel()
-        assert time.monotonic() - begin < STOP_SECONDS
         assert not is_there(docker_client, container)
         assert not kernel.note.exists()
 

