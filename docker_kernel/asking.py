@@ -37,6 +37,28 @@ class SessionKernel(SubshellKernel):
         for kind in ("comm_open", "comm_msg", "comm_close"):
             self.shell_handlers[kind] = getattr(self, kind)
 
+    # -- what a cell's frontends are told first
+
+    def _publish_status(self, status: str, channel: str, parent: Content | None = None) -> None:
+        """Tell frontends that the kernel is busy or idle."""
+        about = parent or self.get_parent(channel)  # type: ignore[no-untyped-call]
+        if status == "busy" and about.get("header", {}).get("msg_type") == "execute_request":
+            self._announce(outputs.Output("status", {"execution_state": status}), about)
+        else:
+            self._iopub.send_announced()
+            super()._publish_status(status, channel, about)  # type: ignore[no-untyped-call]
+
+    def _publish_execute_input(self, code: str, parent: Content, execution_count: int) -> None:
+        """Show all frontends what runs."""
+        content = {"code": code, "execution_count": execution_count}
+        self._announce(outputs.Output("execute_input", content), parent)
+
+    def _announce(self, output: outputs.Output, parent: Content) -> None:
+        """Send it in the next turn of the loop: by then the cell is on its way to the container,
+        which works while we send."""
+        self._iopub.announce(output, parent)
+        asyncio.get_running_loop().call_soon(self._iopub.send_announced)
+
     async def _call(self, client: Client, request: wire.Request, asker: Asker) -> wire.Final:
         """Send a request, publish its events, wait for its end."""
         self._router.expect(request.id, asker)

@@ -55,11 +55,24 @@ class IOPub:
         """Whether the timer's thread has to be woken for a text."""
         self._unsent = 0
         self._unsent_chars = 0
+        self._announced: list[tuple[Output, Parent]] = []
         self._closed = False
         self._timer = threading.Thread(
             target=self._send_late, name="docker-kernel iopub", daemon=True
         )
         self._timer.start()
+
+    def announce(self, output: Output, parent: Parent) -> None:
+        """Send a message at the latest before the next one, or with `send_announced`."""
+        with self._changed:
+            self._announced.append((output, parent))
+
+    def send_announced(self) -> None:
+        """Send what was announced."""
+        with self._changed:
+            for output, parent in self._announced:
+                self._send(output, parent)
+            self._announced.clear()
 
     def publish(self, output: Output, parent: Parent) -> None:
         """Send a message that belongs to the request ``parent``. Waits where too much is unsent.
@@ -69,6 +82,7 @@ class IOPub:
         with self._changed:
             if self._closed:
                 return
+            self.send_announced()
             if output.msg_type == "stream":
                 self._publish_text(output, parent)
             else:
@@ -83,6 +97,7 @@ class IOPub:
     def close(self) -> None:
         """Send what is held back, and end the thread."""
         with self._changed:
+            self.send_announced()
             self._send_held()
             self._closed = True
             self._changed.notify()

@@ -101,6 +101,21 @@ def test_what_is_not_joined(channel: Channel) -> None:
     assert channel.next() == ("stream", "d", "another cell")
 
 
+def test_what_is_announced_comes_first(channel: Channel) -> None:
+    """O1: also where the cell prints before it is sent; and it isn't sent twice."""
+    busy = outputs.Output("status", {"execution_state": "busy"})
+    channel.iopub.announce(busy, PARENT)
+    channel.iopub.announce(outputs.Output("execute_input", {"code": "1"}), PARENT)
+    channel.iopub.publish(outputs.stream("stdout", "a"), PARENT)
+    channel.iopub.send_announced()
+    assert channel.next() == ("status", {"execution_state": "busy"}, "a cell")
+    assert channel.next() == ("execute_input", {"code": "1"}, "a cell")
+    assert channel.next() == ("stream", "a", "a cell")
+    channel.iopub.announce(busy, OTHER)
+    channel.iopub.send_announced()
+    assert channel.next() == ("status", {"execution_state": "busy"}, "another cell")
+
+
 def test_flush_sends_at_once(channel: Channel) -> None:
     with channel.iopub._changed:
         channel.iopub.publish(outputs.stream("stdout", "a"), PARENT)

@@ -6,7 +6,8 @@ of it in a container is in integration/test_kernel.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ from docker_kernel_server.limits import MemoryWatch, PidsWatch, read_limits
 
 MIB = 1 << 20
 Version = Callable[[int, int], dict[str, str]]
+
+
+@pytest.fixture
+def owner() -> Iterator[ExitStack]:
+    """Closes what it is given."""
+    with ExitStack() as stack:
+        yield stack
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -97,13 +105,13 @@ def test_memory_that_would_be_given_back(tmp_path: Path, files: dict[str, str]) 
 
 @VERSIONS
 def test_a_death_of_these_moments_is_told_from_earlier_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Version
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: Version, owner: ExitStack
 ) -> None:
     """C5: each session hears of it, and none later."""
     now = 1000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     write(tmp_path, version(3, 0))
-    watch = MemoryWatch(str(tmp_path))
+    watch = owner.enter_context(closing(MemoryWatch(str(tmp_path))))
     assert (watch.kills(), watch.just_now(3)) == (3, False)
     now += 3600
     write(tmp_path, version(4, 0))
@@ -117,9 +125,11 @@ def test_a_death_of_these_moments_is_told_from_earlier_ones(
 
 
 @VERSIONS
-def test_the_limit_and_the_remedy_are_named(tmp_path: Path, version: Version) -> None:
+def test_the_limit_and_the_remedy_are_named(
+    tmp_path: Path, version: Version, owner: ExitStack
+) -> None:
     """C5"""
-    watch = MemoryWatch(str(tmp_path))
+    watch = owner.enter_context(closing(MemoryWatch(str(tmp_path))))
     for limit, said, more in (
         (200 * MIB, "200 MiB", "4g"),
         (2048 * MIB, "2 GiB", "4g"),
@@ -139,9 +149,9 @@ def test_the_limit_and_the_remedy_are_named(tmp_path: Path, version: Version) ->
 
 
 @pytest.mark.parametrize("folder", ["", "pids/"])
-def test_processes_and_their_limit(tmp_path: Path, folder: str) -> None:
+def test_processes_and_their_limit(tmp_path: Path, folder: str, owner: ExitStack) -> None:
     """E7: the limit and the remedy are named."""
-    watch = PidsWatch(str(tmp_path))
+    watch = owner.enter_context(closing(PidsWatch(str(tmp_path))))
     assert (watch.refusals(), watch.explain()) == (
         0,
         "There could be no further process or thread.",
@@ -156,8 +166,8 @@ def test_processes_and_their_limit(tmp_path: Path, folder: str) -> None:
     )
 
 
-def test_a_machine_without_cgroups(tmp_path: Path) -> None:
-    watch = MemoryWatch(str(tmp_path))
+def test_a_machine_without_cgroups(tmp_path: Path, owner: ExitStack) -> None:
+    watch = owner.enter_context(closing(MemoryWatch(str(tmp_path))))
     assert (watch.kills(), watch.just_now(0)) == (0, False)
     assert watch.explain() == "because memory ran out"
     assert set(read_limits(str(tmp_path)).values()) == {None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -51,16 +52,17 @@ def test_each_is_told_once(tmp_path: Path) -> None:
         (tmp_path / "pids.events").write_text(f"max {refusals}\n")
 
     count(3, 5)
-    found = Shortages(Watches(str(tmp_path)))
-    assert (found.take(None), found.of_processes(), found.killed_now()) == ([], "", False)
-    count(4, 6)
-    assert found.of_processes() == "There could be no further process or thread."
-    assert found.killed_now()
-    assert found.take(None) == [
-        "A process of this container was killed because memory ran out.",
-        "There could be no further process or thread.",
-    ]
-    assert found.take(None) == []
-    count(5, 7)
-    found.begin()
-    assert found.take({"evalue": "nothing of that"}) == []
+    with closing(Watches(str(tmp_path))) as watches:
+        found = Shortages(watches)
+        assert (found.take(None), found.of_processes(), found.killed_now()) == ([], "", False)
+        count(4, 6)
+        assert found.of_processes() == "There could be no further process or thread."
+        assert found.killed_now()
+        assert found.take(None) == [
+            "A process of this container was killed because memory ran out.",
+            "There could be no further process or thread.",
+        ]
+        assert found.take(None) == []
+        count(5, 7)
+        found.begin()
+        assert found.take({"evalue": "nothing of that"}) == []

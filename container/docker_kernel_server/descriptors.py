@@ -12,7 +12,7 @@ import errno
 import os
 import socket
 import sys
-from typing import Any
+from typing import Any, Tuple
 
 from .output import DESCRIPTORS
 
@@ -36,11 +36,10 @@ class CellPipes:
                 raise
 
     def _open(self, cell: str) -> None:
-        _fill_standard_descriptors()
         with contextlib.ExitStack() as stack:
             pipes = {}
             for fd in DESCRIPTORS.values():
-                pipes[fd] = os.pipe()
+                pipes[fd] = _pipe()
                 for end in pipes[fd]:
                     stack.callback(os.close, end)
             for fd, (_, write) in pipes.items():
@@ -50,8 +49,19 @@ class CellPipes:
             self._server.sendmsg([cell.encode("utf-8") + b"\n"], [rights])
 
 
+def _pipe() -> Tuple[int, int]:
+    """A pipe, of which no end is where a cell has closed 0, 1 or 2."""
+    ends = os.pipe()
+    if min(ends) > max(DESCRIPTORS.values()):
+        return ends
+    for end in ends:
+        os.close(end)
+    _fill_standard_descriptors()
+    return os.pipe()
+
+
 def _fill_standard_descriptors() -> None:
-    """Put /dev/null where a cell has closed 0, 1 or 2, or a pipe of ours would take its place."""
+    """Put /dev/null where they are closed."""
     while True:
         fd = os.open(os.devnull, os.O_RDWR)
         if fd > max(DESCRIPTORS.values()):

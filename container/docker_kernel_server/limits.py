@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import Dict, Optional, Union
+from typing import BinaryIO, Dict, Optional, Tuple, Union
 
 Figures = Dict[str, Union[int, float, None]]
 
@@ -79,31 +79,64 @@ def _table(root: str, *names: str) -> Dict[str, int]:
 def _read(root: str, *names: str) -> str:
     """The first of some files that can be read; "" for none."""
     for name in names:
-        # Some are read before and after each cell, and a file object takes four times as long.
-        with contextlib.suppress(OSError):
-            fd = os.open(os.path.join(root, name), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                return os.read(fd, MAX_FILE_BYTES).decode("ascii")
-            finally:
-                os.close(fd)
+        with contextlib.suppress(OSError), open(os.path.join(root, name), encoding="ascii") as file:
+            return file.read(MAX_FILE_BYTES)
     return ""
 
 
+class _Counter:
+    """A number in a file. It is read before and after each cell, so the file stays open."""
+
+    def __init__(self, root: str, names: Tuple[str, ...], word: str) -> None:
+        self._paths = [os.path.join(root, name) for name in names]
+        self._word = word.encode("ascii")
+        self._file: Optional[BinaryIO] = None
+
+    def read(self) -> int:
+        """The number; 0 where there is no such file."""
+        with contextlib.suppress(OSError):
+            for line in os.pread(self._open(), MAX_FILE_BYTES, 0).splitlines():
+                word, _, count = line.partition(b" ")
+                if word == self._word:
+                    return int(count)
+        return 0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> int:
+        if self._file is None:
+            path = next((path for path in self._paths if os.path.exists(path)), self._paths[0])
+            self._file = open(path, "rb", 0)  # noqa: SIM115 - `close` closes it
+        return self._file.fileno()
+
+
 class MemoryWatch:
-    """Notices processes that were killed for want of memory. The cgroup counts them."""
+    """Notices processes that were killed for want of memory. The cgroup counts them.
+
+    Owns an open file.
+    """
 
     def __init__(self, root: str = ROOT) -> None:
         self._root = root
-        self._seen = self._count()
+        self._counter = _Counter(root, _OOM_FILES, "oom_kill")
+        self._seen = self._counter.read()
         self._noticed = -FRESH_SECONDS
 
     def kills(self) -> int:
         """How many there were."""
-        count = self._count()
+        count = self._counter.read()
         if count > self._seen:
             self._seen = count
             self._noticed = time.monotonic()
         return count
+
+    def close(self) -> None:
+        """Look no more."""
+        self._counter.close()
 
     def just_now(self, before: int) -> bool:
         """Whether there were more than ``before``, and in the last moments: the process whose death
@@ -123,19 +156,24 @@ class MemoryWatch:
             f"{more('memory', enough)}"
         )
 
-    def _count(self) -> int:
-        return _table(self._root, *_OOM_FILES).get("oom_kill", 0)
-
 
 class PidsWatch:
-    """Notices that there could be no further process or thread. The cgroup counts that, too."""
+    """Notices that there could be no further process or thread. The cgroup counts that, too.
+
+    Owns an open file, once it was asked for `refusals`.
+    """
 
     def __init__(self, root: str = ROOT) -> None:
         self._root = root
+        self._counter = _Counter(root, _PIDS_FILES, "max")
 
     def refusals(self) -> int:
         """How often."""
-        return _table(self._root, *_PIDS_FILES).get("max", 0)
+        return self._counter.read()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._counter.close()
 
     def room(self) -> Optional[int]:
         """How many more there may be; None where that isn't bounded."""

@@ -104,6 +104,7 @@ class Sessions:
         self._sessions.clear()
         if waits:
             await asyncio.wait(waits, timeout=STOP_SECONDS)
+        self._watches.close()
 
     def _add(self, name: str) -> Session:
         if len(self._sessions) >= MAX_SESSIONS:

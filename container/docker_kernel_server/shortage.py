@@ -36,6 +36,11 @@ class Watches:
         self.memory = MemoryWatch(root)
         self.pids = PidsWatch(root)
 
+    def close(self) -> None:
+        """Look no more."""
+        self.memory.close()
+        self.pids.close()
+
 
 class Shortages:
     """Those of one session: each is told once, to what ran then."""

@@ -225,13 +225,15 @@ class Worker(Console):
             os._exit(0)
         seconds = time.perf_counter() - started
         self._finish(Final(request.id, status, reason, result, code, seconds))
+        if isinstance(request, Execute):
+            # The cell may have installed a package in the same tick of the clock in which its
+            # folder was last read. Here, where nobody waits for it.
+            importlib.invalidate_caches()
         if self._shell.exit_requested:
             self._main.put(None)  # it may be waiting, and this one be a subshell
 
     async def _execute(self, request: Execute) -> Reply:
         put_back(self._streams)
-        # A package that was installed in the same tick of the clock as its folder was last read.
-        importlib.invalidate_caches()
         if request.allow_stdin:
             self._answers[request.id] = queue.SimpleQueue()
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
@@ -19,6 +19,8 @@ class CellState(threading.local):
     display_failed = False
     traceback: List[str] = []  # noqa: RUF012 - replaced, never changed
     value: Dict[str, Any] = {}  # noqa: RUF012
+    transformed: Optional[Tuple[str, str]] = None
+    """A cell that was transformed already, and what came of it."""
 
 
 class WireDisplayPublisher(DisplayPublisher):  # type: ignore[misc]

@@ -120,6 +120,8 @@ class IPythonShell(Shell):
         if shell.loop_runner is not _asyncio_runner or not shell.should_run_async(
             request.code, transformed_cell=transformed, preprocessing_exc_tuple=problem
         ):
+            if problem is None:
+                shell.hand_over(request.code, transformed)
             return shell.run_cell(request.code, **options)
         shell.forget_error()
         result = None
