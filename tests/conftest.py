@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from engine import Engine, engine_host, using
 from leftovers import Guard, look
 from pip_access import PipAccess
 from pip_access import pip_access as find_pip_access
+from ports import spare_port
 from system import CannotError
 from wire import Server, Session, Wire
 
@@ -282,10 +282,7 @@ def pythons() -> dict[str, str]:
 @pytest.fixture
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return spare_port()
 
 
 # ---- servers without a container -------------------------------------------------------------

@@ -20,6 +20,7 @@ import docker
 import trustme
 
 from bridge import free_subnet
+from ports import spare_port
 from system import (
     CannotError,
     apt_install,
@@ -178,7 +179,7 @@ class Sshd:
     def __init__(self, folder: Path, docker_host: str) -> None:
         self.folder = folder
         self.bin = folder / "bin"
-        self.port = free_port()
+        self.port = spare_port()
         self.url = f"ssh://far:{self.port}"
         self._docker_host = docker_host
         self._log: BinaryIO
@@ -262,14 +263,6 @@ class Sshd:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return True
         return False
-
-
-def free_port() -> int:
-    """A port on 127.0.0.1 that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def sshd() -> str:

@@ -18,6 +18,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_core.utils import ensure_event_loop
 
 from docker_kernel.cli.live import OneKernel
+from ports import choose_ports
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -96,6 +97,7 @@ class Kernel:
             kernel_spec_manager=specs,
             connection_file=str(connection_file),
         )
+        choose_ports(self.manager)
         self.folder = folder
         self.note = connection_file.with_suffix(".docker-kernel")
         self._env = {**os.environ, "IPYTHONDIR": str(folder / "connection"), **(env or {})}

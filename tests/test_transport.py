@@ -21,11 +21,7 @@ from docker_kernel.errors import (
     VersionMismatch,
 )
 from docker_kernel_server.messages import Final, ServerHello, encode
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+from ports import spare_port
 
 
 def connect(
@@ -77,7 +73,7 @@ def test_a_port_that_hangs_up_until_the_server_is_there() -> None:
 
 
 def test_a_port_that_is_opened_late() -> None:
-    port = free_port()
+    port = spare_port()
     links: list[transport.Link] = []
     waiter = threading.Thread(target=lambda: links.append(connect(port)))
     waiter.start()
@@ -93,13 +89,13 @@ def test_a_port_that_is_opened_late() -> None:
 
 def test_nothing_listens() -> None:
     with pytest.raises(ServerNotThere, match="refused"):
-        connect(free_port(), seconds=0.2)
+        connect(spare_port(), seconds=0.2)
 
 
 def test_another_s_server_that_is_not_there_is_not_awaited() -> None:
     begin = time.monotonic()
     with pytest.raises(ServerNotThere, match="refused") as caught:
-        connect(free_port(), seconds=60, ours=False)
+        connect(spare_port(), seconds=60, ours=False)
     assert time.monotonic() - begin < 10
     assert "docker_kernel_server" in caught.value.remedy
 
@@ -132,7 +128,7 @@ def test_our_own_port_may_hang_up_until_the_deadline(monkeypatch: pytest.MonkeyP
 
 
 def test_a_server_that_died_ends_the_wait() -> None:
-    endpoint = Endpoint("127.0.0.1", free_port(), None)
+    endpoint = Endpoint("127.0.0.1", spare_port(), None)
     begin = time.monotonic()
     with pytest.raises(ServerNotThere, match="exit code 3"):
         transport.connect(endpoint, Deadline(60), lambda: "exit code 3")
@@ -223,13 +219,17 @@ def test_another_version() -> None:
 
 
 def test_receive_after_a_reset() -> None:
+    connected = threading.Event()
+
     def serve(connection: socket.socket) -> None:
+        connected.wait(5)
         # Linger 0: a close sends RST, as a crashed machine's would.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
 
     with peer.listening(serve) as port:
         stream = sockets.TcpStream(socket.create_connection(("127.0.0.1", port)), "there")
+        connected.set()
         with pytest.raises(ConnectionLost, match="there"):
             stream.receive()
         stream.close()

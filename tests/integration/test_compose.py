@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from platformdirs import user_cache_path
 from conftest import or_give_up
 from images import locked
 from kernels import PATIENCE, Kernel
+from ports import spare_port
 from system import CannotError, apt_install, is_root, on_debian, wait_until
 
 CONTAINER = Path(__file__).parents[2] / "container"
@@ -140,7 +140,7 @@ def service(
     secret.chmod(0o400)
     if is_root():
         os.chown(secret, 1000, 1000)
-    port = free_port_now()
+    port = spare_port()
     files = ["--file", str(folder / "compose.yaml"), "--file", str(folder / "override.yaml")]
     env = {
         **os.environ,
@@ -159,12 +159,6 @@ def service(
         yield made
     finally:
         made.compose("down", "--volumes", "--timeout", "3")
-
-
-def free_port_now() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_it_turns_healthy_and_is_fenced_in(service: Service) -> None:
