@@ -102,7 +102,7 @@ def connect(
 def open_stream(host: str, port: int, seconds: float) -> TcpStream:
     """Connect once, without a handshake, within ``seconds``. Raises ServerNotThere."""
     try:
-        return _dial(host, port, seconds)
+        return dial(host, port, seconds)
     except OSError as exc:
         raise _not_there(f"{host}:{port}", in_words(exc)) from exc
 
@@ -127,7 +127,7 @@ def _attempt(endpoint: Endpoint, where: str, seconds: float, resume: Resume | No
         if endpoint.dial is not None:
             stream = endpoint.dial(max(0.05, seconds))
         else:
-            stream = _dial(endpoint.host, endpoint.port, max(0.05, seconds))
+            stream = dial(endpoint.host, endpoint.port, max(0.05, seconds))
     except ServerNotThere:
         raise
     except OSError as exc:
@@ -146,7 +146,7 @@ def _attempt(endpoint: Endpoint, where: str, seconds: float, resume: Resume | No
     return link
 
 
-def _dial(host: str, port: int, seconds: float) -> TcpStream:
+def dial(host: str, port: int, seconds: float) -> TcpStream:
     """A connection. Raises OSError; ServerNotThere where another try can't help."""
     where = f"{host}:{port}"
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import os
+import socket
 import subprocess
 import sys
 import tarfile
@@ -337,6 +338,22 @@ def test_stop_removes(make: Make, ours: Callable[[], set[str]]) -> None:
     backend.stop()
     assert backend.handover() is None
     assert run(backend.start(Deadline(120), print), "found = 2") == 2
+
+
+def test_the_way_is_the_containers_own_address(
+    make: Make, docker_client: docker.DockerClient
+) -> None:
+    """Where the engine's bridge is this machine's, as it is where Linux runs both."""
+    backend = make()
+    endpoint = backend.start(Deadline(120), print)
+    (network,) = inspect(docker_client, backend)["NetworkSettings"]["Networks"].values()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((network["Gateway"], 9))
+        if probe.getsockname()[0] != network["Gateway"]:
+            pytest.skip("the engine's bridge is not on this machine")
+    assert endpoint.dial is not None
+    with closing(endpoint.dial(5)) as stream:
+        assert stream.socket.getpeername() == (network["IPAddress"], 8000)
 
 
 def test_a_start_anew_leaves_no_old_container(make: Make, ours: Callable[[], set[str]]) -> None:
