@@ -20,7 +20,8 @@ from typing import Any
 import psutil
 import pytest
 
-from docker_kernel_server.connection import KEEPALIVE_SECONDS, Connection
+from docker_kernel_server.connection import Connection
+from docker_kernel_server.doorway import KEEPALIVE_SECONDS
 from docker_kernel_server.server import MAX_CONNECTIONS, Options
 from docker_kernel_server.server import Server as InProcess
 from strategies import bytewise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, List, Optional, Sequence, Union, cast
 
@@ -25,9 +24,6 @@ QUIET_BETWEEN_SECONDS = 0.25
 
 HANDSHAKE_SECONDS = 20.0
 """A connection that hasn't said by then what it wants is closed."""
-
-KEEPALIVE_SECONDS = 60
-"""A connection that is silent for so long is asked whether its other end is still there."""
 
 WRITE_HIGH_WATER_BYTES = 4 * 1024 * 1024
 """Past this the sessions and commands behind a connection wait for its client."""
@@ -59,7 +55,6 @@ class Connection(asyncio.Protocol, Wire):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
-        _tune(transport.get_extra_info("socket"))
         self._server.admit(self)
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(HANDSHAKE_SECONDS, self._check_handshake)
@@ -230,21 +225,3 @@ class Connection(asyncio.Protocol, Wire):
     def _close_when_done(self) -> None:
         if self._ending and self._raw_task is None and not self._raw:
             self.close()
-
-
-def _tune(sock: socket.socket) -> None:
-    """Send each line at once; and notice a client that is gone without a word, which would hold the
-    server's lease for ever."""
-    # asyncio does it for sockets that it has made itself. Without it the second of two short lines
-    # waits some 40 ms.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Not every system has all of them; macOS calls the first one otherwise.
-    for name, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE_SECONDS),
-        ("TCP_KEEPALIVE", KEEPALIVE_SECONDS),
-        ("TCP_KEEPINTVL", 10),
-        ("TCP_KEEPCNT", 6),
-    ):
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
