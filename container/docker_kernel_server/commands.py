@@ -9,8 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-import uuid
-from typing import Any, BinaryIO, Callable, Dict, List, Optional, Set, cast
+from typing import Any, BinaryIO, Callable, Dict, List, Optional, Set, Union, cast
 
 from .channel import OutputPipe
 from .errors import RequestRefused
@@ -50,7 +49,7 @@ class Command:
         self._exited: "asyncio.Future[int]" = asyncio.get_running_loop().create_future()
         self._pipes: List[OutputPipe] = []
         self._ended_by = ""
-        self._mark = uuid.uuid4().hex
+        self._mark = os.urandom(16).hex()
         self._tree: Optional[Tree] = None
         self._ladder = Ladder(self._signal, RUNG_SECONDS, RUNG_SECONDS)
 
@@ -126,13 +125,10 @@ class Command:
         try:
             writers = [self._open_pipe("stdout", stack)]
             writers.append(writers[0] if self._merged else self._open_pipe("stderr", stack))
-            stdin = stack.enter_context(_unnamed_file())
-            _write(stdin, self._request.stdin.encode("utf-8", "surrogateescape"))
-            stdin.seek(0)
             # Not asyncio's: that needs a thread for each, and there may be no further one.
             self._process = subprocess.Popen(
                 self._argv(stack),
-                stdin=stdin,
+                stdin=self._open_stdin(stack),
                 stdout=writers[0],
                 stderr=writers[1],
                 cwd=self._commands.folder(self._request.cwd),
@@ -153,6 +149,14 @@ class Command:
             OutputPipe(read, lambda text: self._on_text(stream, text), self._pipes.remove)
         )
         return write
+
+    def _open_stdin(self, stack: contextlib.ExitStack) -> Union[int, BinaryIO]:
+        if not self._request.stdin:
+            return subprocess.DEVNULL
+        file = stack.enter_context(_unnamed_file())
+        _write(file, self._request.stdin.encode("utf-8", "surrogateescape"))
+        file.seek(0)
+        return file
 
     def _argv(self, stack: contextlib.ExitStack) -> List[str]:
         command = self._request.command.encode("utf-8", "surrogateescape")
