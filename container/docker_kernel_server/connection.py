@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, List, Optional, Sequence, Union, cast
 
 from .clients import Client
 from .commands import Command
 from .errors import RequestRefused
-from .framing import dump_line
 from .messages import Chunk, Event, Final, FromClient, Resume, Run, encode
 from .outgoing import Wire
 from .protocol import RawCommand, ServerSide, State
@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol, Wire):
         # The command and what it calls hold one another, so the texts would stay until Python next
         # looks for that; and a long result isn't kept in two forms.
         kept.clear()
-        line = dump_line({**final.to_json(), "id": "", "result": result})
+        line = encode(replace(final, id="", result=result))
         del result
         self.send(line)
 
