@@ -55,8 +55,8 @@ class Server(socketserver.ThreadingTCPServer):
 
     daemon_threads = True
     request_queue_size = 1024
-    """As docker-kernel's server has it. With socketserver's own 5 one of 8 clients finds no room, and
-    comes again a second later; until then the others have the machine to themselves, and look quick."""
+    """As ours has it. With socketserver's own 5, one of 8 clients finds no room and comes again a
+    second later; until then the others have the machine to themselves, and look quick."""
 
 
 if __name__ == "__main__":
