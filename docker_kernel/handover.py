@@ -20,6 +20,9 @@ from docker_kernel_server.messages import MAX_ID_CHARS
 SUFFIX = ".docker-kernel"
 """Not .json: Jupyter takes every kernel-*.json in this folder for a connection file."""
 
+KEPT = "docker-kernel-warm-"
+"""How the notes begin of containers that were started ahead (backends/warm.py)."""
+
 MAX_BYTES = 64 * 1024
 """A file that is longer wasn't written by us."""
 
@@ -36,6 +39,11 @@ def kernel_name(connection_file: str) -> str:
         begin = name[: MAX_ID_CHARS - len(digest) - 1].decode("utf-8", "ignore")
         return f"{begin}-{digest}"
     return Path(connection_file).stem
+
+
+def any_kept() -> bool:
+    """Whether a container was started ahead for some kernel, most likely."""
+    return any(Path(jupyter_runtime_dir()).glob(f"{KEPT}*"))
 
 
 class HandoverFile:

@@ -52,7 +52,7 @@ def language_info(session: Session | None) -> dict[str, Any]:
 
 def python_version(session: Session | None) -> str:
     """The container's; this process's own until that is known."""
-    version = session.info.get("python") if session else None
+    version = session.python if session else ""
     return version or ".".join(map(str, sys.version_info[:3]))
 
 

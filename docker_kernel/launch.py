@@ -26,7 +26,7 @@ from .cancelling import Cancellation
 from .client import Client
 from .config import Settings
 from .errors import SettingError, StartCancelled
-from .handover import HandoverFile, kernel_name
+from .handover import HandoverFile, any_kept, kernel_name
 from .reader import SettingsReader
 from .sandbox import Sandbox
 from .session import Session
@@ -37,7 +37,11 @@ LOOK_SECONDS = 1.0
 """How long what is said of a kernel may wait for its settings to be read."""
 
 AHEAD_SECONDS = 1.0
-"""How long ipykernel's import waits for the engine to have its work; both take Python's lock."""
+"""How long ipykernel's import waits for the engine to have its work, or a start that has no work
+for an engine waits for that import; both take Python's lock."""
+
+_PYTHON = "python"
+"""The key of a handover that is the session's version of Python."""
 
 _ASKED = "asked."
 """How the keys of a handover begin that are settings."""
@@ -88,6 +92,9 @@ class Launcher:
         self._looked = threading.Event()
         self._waiting = threading.Event()
         """Whether the start waits for others."""
+        self._serving = threading.Event()
+        self._finds = False
+        """Whether there is a container already, most likely."""
         self._stopping = threading.Lock()
         self._renewing = threading.Lock()
         self._next: Session | None = None
@@ -107,6 +114,10 @@ class Launcher:
         self.opening.add_done_callback(lambda _: self._waiting.set())
         self._waiting.wait(AHEAD_SECONDS)
 
+    def serve(self) -> None:
+        """The kernel answers from now on."""
+        self._serving.set()
+
     def look(self) -> Session | None:
         """The session as soon as the settings are read, which takes a moment; None where they are
         wrong. It may not be open yet."""
@@ -121,6 +132,11 @@ class Launcher:
                 session = self.session = self.session or self._make()
             finally:
                 self._looked.set()
+        if self._finds:
+            # No engine has to work for it, so what the kernel itself imports comes first: frontends
+            # wait for its answer, and the rest goes on while they get ready.
+            self._waiting.set()
+            self._serving.wait(AHEAD_SECONDS)
         session.sandbox.client()
         self._waiting.set()
         client = session.client()
@@ -194,7 +210,8 @@ class Launcher:
             if note and self._handover is not None and session is self.session:
                 # Where it can't be left, a restart takes a new container: no reason to fail.
                 with contextlib.suppress(OSError):
-                    self._handover.write({**note, **_prefixed(self._asked)})
+                    python = str(session.info.get("python", ""))
+                    self._handover.write({**note, _PYTHON: python, **_prefixed(self._asked)})
 
     def _make(self, asked: dict[str, str] | None = None) -> Session:
         """A session in a sandbox that isn't started yet. The first one takes over what the process
@@ -213,6 +230,7 @@ class Launcher:
             settings = Settings.load(config, _over(reader.cli_config, asked))
         else:
             note = self._handover.read()
+            self._finds = bool(note) or (settings.warm > 0 and any_kept())
             # What has been pinned since doesn't keep the kernel from starting.
             with contextlib.suppress(SettingError):
                 asked = _without_prefix(note or {})
@@ -229,7 +247,8 @@ class Launcher:
         sandbox = Sandbox(settings, self._show, note, pass_on, self._tell)
         # Named after the connection file: a restarted kernel finds its own session, and two kernels
         # that are attached to one server have two.
-        return Session(sandbox, kernel_name(connection_file), fresh=True)
+        python = (note or {}).get(_PYTHON, "")
+        return Session(sandbox, kernel_name(connection_file), fresh=True, python=python)
 
     def _tell(self, text: str) -> None:
         if self.on_notice is not None:

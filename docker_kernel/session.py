@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from typing import Any
 
@@ -19,16 +20,22 @@ CLOSE_SECONDS = 1.0
 """How long the end of a session may take; the server goes on with it alone after that."""
 
 
+VERSION = re.compile(r"[0-9.]{1,20}")
+"""A version of Python; a note may have been written by another's code."""
+
+
 class Session:
     """A named session. ``fresh``: variables that another process left under this name are dropped.
+    ``python`` is the version that it had there, "" for none.
 
     `info` is what the server said when it was opened: shell, python, ipython, pid, execution_count.
     """
 
-    def __init__(self, sandbox: Sandbox, name: str, fresh: bool = False) -> None:
+    def __init__(self, sandbox: Sandbox, name: str, fresh: bool = False, python: str = "") -> None:
         self.sandbox = sandbox
         self.name = name
         self.info: dict[str, Any] = {}
+        self._python = python if VERSION.fullmatch(python) else ""
         self._fresh = fresh
         self._opening = threading.Lock()
         self._open_on: Client | None = None
@@ -39,6 +46,11 @@ class Session:
         """The client where the session is open on it, else None. Never waits."""
         client = self.sandbox.connected
         return client if client is not None and client is self._open_on else None
+
+    @property
+    def python(self) -> str:
+        """The version of its Python, "" where that isn't known yet."""
+        return str(self.info.get("python") or self._python)
 
     def client(self) -> Client:
         """The client, with the session open on it. Blocks; raises a DockerKernelError."""

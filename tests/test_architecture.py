@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -142,7 +143,14 @@ def test_magics_know_the_messages_and_the_host_package_alone() -> None:
 
 def test_docker_sdk_is_imported_by_one_module() -> None:
     doors = {name for name, target in all_imports(HOST) if inside(target, "docker")}
-    assert doors == {"docker_kernel.backends.docker"}
+    assert doors == {"docker_kernel.backends.sdk"}
+
+
+def test_docker_sdk_is_imported_with_the_first_connection() -> None:
+    """It takes 0.1 s, and a kernel that restarts answers before."""
+    code = "import docker_kernel.backends.container, sys; print({'docker'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.parametrize(

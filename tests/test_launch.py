@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
 
 import psutil
 import pytest
 
+from docker_kernel import launch
 from docker_kernel.cancelling import CalledOff, Cancellation
 from docker_kernel.client import Client
 from docker_kernel.config import Settings
@@ -102,6 +104,27 @@ def test_a_connection_file_with_a_long_name(tmp_path: Path) -> None:
         assert all(name.startswith("xxx") and len(name) == 200 for name in sessions)
         for launcher in launchers:
             launcher.stop()
+
+
+@pytest.mark.parametrize(("noted", "known"), [("3.9.1", "3.9.1"), ("\x1b[31m3", "")])
+def test_what_runs_already_is_reached_when_the_kernel_answers(
+    noted: str, known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K9: what a restarted kernel imports itself comes first, and it knows its Python by then."""
+    monkeypatch.setattr(launch, "AHEAD_SECONDS", 60.0)
+    connection_file = str(tmp_path / "kernel-1.json")
+    HandoverFile(connection_file).write({"container": "none", "python": noted})
+    with Server(tmp_path) as server:
+        launcher = Launcher(["--mode=attached", f"--port={server.port}", f"-f={connection_file}"])
+        launcher.wait_until_waiting()
+        session = launcher.look()
+        assert session is not None
+        assert session.python == known
+        assert not wait([launcher.opening], 0.2).done
+        launcher.serve()
+        launcher.opening.result(60)
+        assert session.python == session.info["python"]
+        launcher.stop()
 
 
 # ---- another sandbox in the place of the first --------------------------------------------------

@@ -1,5 +1,7 @@
-"""The Docker engine: the only module that knows the Docker SDK, and where its errors become
-ours."""
+"""The Docker engine, where the errors of the Docker SDK become ours.
+
+The SDK (sdk.py) is imported with the first connection: what only names these classes is quick.
+"""
 
 from __future__ import annotations
 
@@ -10,54 +12,14 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import docker  # type: ignore[import-untyped,unused-ignore]
-import docker.constants  # type: ignore[import-untyped,unused-ignore]
-import docker.credentials.errors  # type: ignore[import-untyped,unused-ignore]
-import docker.errors  # type: ignore[import-untyped,unused-ignore]
-import docker.tls  # type: ignore[import-untyped,unused-ignore]
-import docker.transport  # type: ignore[import-untyped,unused-ignore]
-import requests.exceptions  # type: ignore[import-untyped,unused-ignore]
-import urllib3.exceptions
-
 from ..deadline import Deadline
 from ..errors import ConnectionLost, EngineError, EngineRefused, LoginUnreadable
 from ..sockets import SocketStream
 from . import hints, streams
-from .address import Address, find
-from .streams import STDERR, STDOUT, PipeStream, ProgramStream
+from .address import find
+from .streams import STDERR, STDOUT, ProgramStream
 
 _DEFAULT_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
-
-CONNECT_SECONDS = 10.0
-"""How long an engine may take to accept a connection; its answer may take longer."""
-
-
-class _Client(docker.APIClient):  # type: ignore[misc,unused-ignore]
-    """The SDK's, by our ways to an engine, and with a timeout for every call: when it attaches,
-    pulls or looks at events it would wait for ever."""
-
-    def __init__(self, address: Address, version: str, timeout: int) -> None:
-        if address.parts.scheme == "ssh":
-            from .ssh import SshAdapter
-
-            super().__init__("http://ssh:22", version=version, timeout=timeout)
-            self.mount("http://", SshAdapter(address.url, CONNECT_SECONDS))
-        else:
-            super().__init__(address.url, version=version, timeout=timeout, tls=_tls(address))
-
-    def speak(self, version: str) -> None:
-        """Speak this version of the engine's API from now on."""
-        self._version = version
-
-    def request(self, *arguments: Any, **keys: Any) -> Any:
-        timeout = keys.get("timeout") or self.timeout
-        keys["timeout"] = (min(CONNECT_SECONDS, timeout), timeout)
-        # Said with the request: else REQUESTS_CA_BUNDLE replaces the engine's own authority.
-        keys.setdefault("verify", self.verify)
-        return super().request(*arguments, **keys)
-
-    def _set_auth_headers(self, headers: dict[str, str]) -> None:
-        """For a build: the SDK would send every login that there is. A base is here by then."""
 
 
 class Engine:
@@ -72,12 +34,14 @@ class Engine:
 
         Raises EngineNotFound, EngineNotRunning, EngineDenied, EngineError.
         """
+        from . import sdk  # slow
+
         self.address = find(environ)
         self.url = self.address.url
         with ExitStack() as undo:
             with self._mapped("connecting to the engine", deadline):
-                known = version or docker.constants.DEFAULT_DOCKER_API_VERSION
-                self.api = _Client(self.address, known, _whole_seconds(deadline))
+                known = version or sdk.DEFAULT_VERSION
+                self.api = sdk.Client(self.address, known, _whole_seconds(deadline))
                 undo.callback(self.api.close)
                 self.version = version or self._ask_version()
                 self.api.speak(self.version)
@@ -167,10 +131,12 @@ class Engine:
     ) -> tuple[SocketStream, bytes]:
         """What the engine gives instead of an answer, and what came of it already; see `calling`
         for what goes wrong."""
+        from . import sdk
+
         base = self.address.parts.path.rstrip("/") if self.address.parts.port else ""
         with ExitStack() as undo:
             with self._mapped(what, deadline):
-                stream = self._connect(min(CONNECT_SECONDS, deadline.remaining()))
+                stream = self._connect(min(sdk.CONNECT_SECONDS, deadline.remaining()))
                 undo.callback(stream.close)
                 stream.set_timeout(_whole_seconds(deadline))
                 early = streams.upgrade(stream, what, f"{base}/v{self.version}{path}", body)
@@ -179,18 +145,19 @@ class Engine:
         return stream, early
 
     def _connect(self, seconds: float) -> SocketStream:
-        if self.address.parts.scheme != "npipe":
-            return streams.connect(self.address, seconds)
-        pipe: Any = docker.transport.NpipeSocket()
-        pipe.settimeout(seconds)
-        pipe.connect(self.address.parts.path)
-        return PipeStream(pipe, self.url)
+        from . import sdk
+
+        if self.address.parts.scheme == "npipe":
+            return sdk.connect_pipe(self.address, seconds)
+        return streams.connect(self.address, seconds)
 
     def _ask_version(self) -> str:
         """The version of its API that the engine speaks: old and new ones share few."""
+        from . import sdk
+
         try:
             answer: Any = self.api.version(api_version=False)
-        except (docker.errors.APIError, KeyError) as exc:
+        except (sdk.Refused, KeyError) as exc:
             # The SDK stumbles over an error without the key "message".
             why = getattr(exc, "explanation", "") or str(exc.__context__ or exc)
             raise self._no_engine(str(why)) from exc
@@ -203,24 +170,20 @@ class Engine:
 
     @contextmanager
     def _mapped(self, what: str, deadline: Deadline, counted: bool = True) -> Iterator[None]:
+        from . import sdk
+
         with deadline.step(what, counted):
             try:
                 with streams.os_errors():
                     _knock(self.address.socket, _whole_seconds(deadline))
                     yield
-            except docker.errors.APIError as exc:
-                status = int(exc.status_code or 0)
-                raise EngineRefused(f"{what} failed", _words(exc), status=status) from exc
-            except (
-                ConnectionLost,
-                docker.errors.DockerException,
-                requests.exceptions.RequestException,
-                urllib3.exceptions.HTTPError,
-                OSError,
-            ) as exc:
-                if isinstance(exc.__cause__, docker.credentials.errors.StoreError):
-                    raise _unreadable_login(exc.__cause__) from exc
-                if _is_timeout(exc) and not isinstance(exc, requests.exceptions.ConnectTimeout):
+            except sdk.Refused as exc:
+                failed, status = f"{what} failed", sdk.status(exc)
+                raise EngineRefused(failed, sdk.words(exc), status=status) from exc
+            except sdk.FAILURES as exc:
+                if why := sdk.login_trouble(exc):
+                    raise _unreadable_login(why) from exc
+                if sdk.is_slow_answer(exc):
                     raise deadline.timeout() from exc
                 named, remote = self.address.named, self.address.remote
                 raise hints.classify(hints.gather(self.url, named, remote, exc)) from exc
@@ -253,15 +216,6 @@ class Attachment:
         self._stream.close()
 
 
-def _tls(address: Address) -> Any:
-    """The address's TLS as the SDK wants it."""
-    tls = address.tls
-    if tls is None:
-        return False
-    pair = (tls.certificate, tls.key) if tls.certificate else None
-    return docker.tls.TLSConfig(pair, tls.authority or None, tls.verify)
-
-
 def _knock(path: str, timeout: float) -> None:
     """Raise OSError where nobody listens on the Unix socket at `path`, if that is one.
 
@@ -279,22 +233,10 @@ def _whole_seconds(deadline: Deadline) -> int:
     return max(1, round(deadline.remaining()))
 
 
-def _is_timeout(error: Exception) -> bool:
-    """Whether an answer took too long to begin, or to go on, which the SDK calls a lost
-    connection."""
-    kinds = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
-    return any(isinstance(item, kinds) for item in (error, error.__cause__, *error.args))
-
-
-def _unreadable_login(error: Exception) -> LoginUnreadable:
+def _unreadable_login(why: str) -> LoginUnreadable:
     return LoginUnreadable(
         "what Docker has stored for this registry can't be read",
-        str(error),
+        why,
         "install that program, which Docker's config.json names (credsStore, credHelpers); or take "
         "its name out of there, and log in again: docker login REGISTRY",
     )
-
-
-def _words(error: Any) -> str:
-    """The engine's own words."""
-    return str(error.explanation or error).strip()

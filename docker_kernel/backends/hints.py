@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import urllib3.exceptions
-
 from ..errors import EngineDenied, EngineError, EngineNotFound, EngineNotRunning
 from . import hints_far
 from .ssh import SshFailed
@@ -223,7 +221,8 @@ def _on_the_way(cause: BaseException) -> tuple[Trouble, str] | None:
         return "other", "it hung up without an answer"
     if isinstance(cause, socket.gaierror):
         return "missing", f"the name is unknown: {cause.strerror}"
-    if type(cause) is urllib3.exceptions.ConnectTimeoutError:
+    # By its name, as its library may not be imported: then it is no such error.
+    if type(cause).__name__ == "ConnectTimeoutError":
         return "silent", "nothing answers there, not even that nobody listens"
     return None
 

@@ -16,10 +16,6 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import requests.adapters
-import urllib3
-import urllib3.connection
-
 END_SECONDS = 1.0
 """How long an ssh may take to say why it has ended, or to end when it is told to."""
 
@@ -141,45 +137,3 @@ def _command(url: str, seconds: float) -> list[str]:
         *(["-p", str(parts.port)] if parts.port else []),
         *("--", parts.hostname or "", shlex.join(far)),
     ]
-
-
-# -- for the Docker SDK, whose own way by ssh needs a further package
-
-
-class _Connection(urllib3.connection.HTTPConnection):
-    def __init__(self, *arguments: Any, url: str, connect_seconds: float, **keys: Any) -> None:
-        super().__init__(*arguments, **keys)
-        self._url = url
-        self._connect_seconds = connect_seconds
-
-    def connect(self) -> None:
-        self.sock = SshSocket(self._url, self._connect_seconds)
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class SshAdapter(requests.adapters.HTTPAdapter):
-    """Lets a session of requests speak to the engine at an ssh:// address."""
-
-    def __init__(self, url: str, connect_seconds: float) -> None:
-        super().__init__()
-        self._pool = _Pool("ssh", url=url, connect_seconds=connect_seconds)
-
-    def get_connection(self, url: Any, proxies: Any = None) -> Any:
-        """The one pool; requests before 2.32 ask so."""
-        return self._pool
-
-    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
-        """The one pool."""
-        return self._pool
-
-    def request_url(self, request: Any, proxies: Any) -> str:
-        """The path alone: no proxy is on this way."""
-        return str(request.path_url)
-
-    def close(self) -> None:
-        """Close the connections."""
-        super().close()
-        self._pool.close()

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from ..deadline import Deadline
 from ..endpoint import Endpoint
 from ..errors import DockerKernelError, StartCancelled
-from ..handover import HandoverFile
+from ..handover import KEPT, HandoverFile
 from . import Progress
 from .docker import Engine
 from .sweeping import REST_SECONDS
@@ -31,7 +31,6 @@ FIRST_LEASE_SECONDS = 1800.0
 LOOK_SECONDS = 10.0
 """How long it may take to see whether one is still there."""
 
-_BEGIN = "docker-kernel-warm-"
 _VARYING = ("name", "labels")
 """What names the maker, and so differs between two containers that are made the same."""
 
@@ -61,7 +60,7 @@ def notes(count: int, engine: str, image_id: str, made: Mapping[str, Any]) -> li
     same["host_config"] = {**made["host_config"], "Mounts": mounts}
     text = json.dumps([engine, image_id, same], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return [HandoverFile(f"{_BEGIN}{digest}-{number}") for number in range(count)]
+    return [HandoverFile(f"{KEPT}{digest}-{number}") for number in range(count)]
 
 
 class Warmer:
@@ -130,7 +129,7 @@ def _is_there(note: HandoverFile) -> bool:
 
 def _drop_old(folder: Path) -> None:
     """Remove the notes of containers that have ended by now, whatever they were made for."""
-    for path in folder.glob(f"{_BEGIN}*"):
+    for path in folder.glob(f"{KEPT}*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > FIRST_LEASE_SECONDS:
                 path.unlink()

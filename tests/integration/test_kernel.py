@@ -5,6 +5,7 @@ What needs no container to be shown is in ../test_kernel.py.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -90,6 +91,8 @@ def test_sigterm_removes_the_container(
 def test_restart_keeps_the_container_and_drops_variables(image: str, folder: Path) -> None:
     with Kernel(f"--image={image}", folder=folder) as kernel:
         container = hostname(kernel)
+        version = kernel.run("import platform; platform.python_version()").result
+        assert f"'{json.loads(kernel.note.read_text())['python']}'" == version
         kernel.run("x = 1; open('/tmp/kept', 'w').close()")
         kernel.manager.restart_kernel()
         kernel.client.wait_for_ready(timeout=60)
