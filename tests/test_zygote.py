@@ -91,6 +91,28 @@ def test_what_completion_needs_is_imported_while_nobody_asks(tmp_path: Path) -> 
         assert wait_until(lambda: has_it(session), PATIENCE)
 
 
+def test_a_session_is_ready_for_its_first_error_soon(tmp_path: Path) -> None:
+    """C3: who interrupts waits for the traceback. The first session makes itself ready where it is
+    left alone; later ones have it from the zygote."""
+
+    def is_ready() -> bool:
+        code = "import sys; {'stack_data', 'pygments.lexers.python'} <= {*sys.modules}"
+        return session.ok(code).value == "True"
+
+    def left_alone() -> bool:
+        time.sleep(0.2)
+        return is_ready()
+
+    def restarted() -> bool:
+        assert session.ask("restart_session").status == 0
+        return is_ready()
+
+    with Server(tmp_path / "work") as server, server.connect() as client:
+        session = client.open()
+        assert wait_until(left_alone, PATIENCE)
+        assert wait_until(restarted, PATIENCE)
+
+
 def test_a_jedi_of_the_images_that_is_none_is_left_alone(tmp_path: Path) -> None:
     """K5, K11: the lent one serves, and the person has what has its name."""
     folder = tmp_path / "site"

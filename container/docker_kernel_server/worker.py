@@ -55,7 +55,7 @@ from .messages import (
     unpack_buffers,
 )
 from .output import Output, install_streams, put_back
-from .packages import Choice
+from .packages import Choice, format_an_error, has_formatted
 from .shells import Console, Reply, Shell
 from .surroundings import surroundings
 
@@ -66,6 +66,10 @@ WIRE_CHECK_SECONDS = 1
 
 END_OF_INPUT = "\x04"
 """What a frontend answers where the person typed Ctrl-D."""
+
+IDLE_SECONDS = 0.05
+"""After so long without a request, a session makes itself ready for its first error. Programs that
+run a notebook ask sooner."""
 
 MAX_SUBSHELLS = 100
 """Each is a thread."""
@@ -98,7 +102,8 @@ class Worker(Console):
         self._interrupts = Interrupts(self._loop)
         self._output = Output(wire)
         self._parents: OrderedDict[str, Dict[str, Any]] = OrderedDict()
-        self._main = Lane(self._loop, self._handle, self._ended)
+        self._main = Lane(self._loop, self._handle_in_main, self._ended)
+        self._idle: Optional[asyncio.TimerHandle] = None
         self._subshells: Dict[str, Lane] = {}
         # For each running cell whose frontend can answer questions.
         self._answers: Dict[str, queue.SimpleQueue[Optional[str]]] = {}
@@ -122,6 +127,7 @@ class Worker(Console):
         threading.Thread(target=self._read, name="docker-kernel-reader", daemon=True).start()
         task = self._loop.create_task(self._main.serve())
         self._interrupts.task = task
+        self._prepare_when_idle()
         for _ in running(self._loop, task):
             # Between cells as well, a signal's handler of the person's may raise what it likes, and
             # an interrupt come up between two callbacks of the person's own tasks.
@@ -196,6 +202,21 @@ class Worker(Console):
         return self._shell.exit_requested
 
     # -- a lane's requests
+
+    async def _handle_in_main(self, request: Request) -> None:
+        self._stay_as_it_is()
+        await self._handle(request)
+        self._prepare_when_idle()
+
+    def _prepare_when_idle(self) -> None:
+        """Most sessions have this from the zygote; the first one was forked before."""
+        self._stay_as_it_is()
+        if self._shell.name == "ipython" and not has_formatted():
+            self._idle = self._loop.call_later(IDLE_SECONDS, format_an_error)
+
+    def _stay_as_it_is(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
 
     async def _handle(self, request: Request) -> None:
         started = time.perf_counter()
