@@ -20,6 +20,7 @@ from docker_kernel_server.framing import (
     MAX_DEPTH,
     MAX_DIGITS,
     PIECE_CHARS,
+    SMALL_BYTES,
     LineSplitter,
     dump_line,
     load_line,
@@ -66,6 +67,18 @@ def test_a_line_past_the_bound_costs_only_itself(
 def test_the_bound_is_exact() -> None:
     """P3"""
     assert split([b"12345\n123456\n1\n"], limit=5) == [b"12345", "line_too_long", b"1"]
+
+
+@quick
+@given(st.lists(st.sampled_from([0, 1, SMALL_BYTES - 1, SMALL_BYTES, 3 * SMALL_BYTES]), max_size=9))
+def test_large_and_little_pieces_stay_in_order(sizes: list[int]) -> None:
+    """P2: large ones are kept as they came, little ones are put together."""
+    parts = [bytes([97 + at]) * size for at, size in enumerate(sizes)]
+    line = b"".join(parts)
+    assert split([*parts, b"\n", *parts, b"\n"], 1_000_000) == [line, line]
+    if line:
+        short = len(line) - 1
+        assert split([*parts, b"\n", b"a\n"], short)[0] == "line_too_long"
 
 
 def test_an_endless_line_takes_no_memory() -> None:

@@ -103,7 +103,8 @@ class Connection(asyncio.Protocol, Wire):
     def send(self, line: bytes) -> None:
         """Send a line; after the end it goes nowhere."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(line)
+            # Of bytes asyncio would copy what the socket doesn't take at once, before it keeps it.
+            self._transport.write(memoryview(line))
             if self.congested and self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
                 self._transport.pause_reading()
 

@@ -40,6 +40,9 @@ def keep_freed_memory() -> None:
     del block
 
 
+SMALL_BYTES = 4096
+"""Pieces of a line that are smaller are put together as they come."""
+
 BACKSLASH = ord("\\")
 
 MAX_QUOTES = 100
@@ -57,9 +60,10 @@ class LineSplitter:
 
     def __init__(self, limit: int = MAX_LINE_BYTES) -> None:
         self.limit = limit
-        # One growing buffer, not a list of pieces: a peer that sends two bytes at a time would make
-        # each piece cost twenty times its size.
-        self._line = bytearray()
+        # What has come of a line. Large pieces stay as they came, to be copied only once; little
+        # ones are put together, as each by itself would cost twenty times its size.
+        self._parts: List[Union[bytes, bytearray]] = []
+        self._size = 0
         self._skipping = False
 
     def feed(self, data: bytes) -> Iterator[Union[bytes, LineTooLong]]:
@@ -68,24 +72,29 @@ class LineSplitter:
         while (end := data.find(b"\n", start)) >= 0:
             yield self._take(data[start:end])
             start = end + 1
-        self._push(data[start:])
+        if start < len(data):
+            self._push(data[start:])
 
     def _push(self, part: bytes) -> None:
-        if self._skipping:
-            return
-        if len(self._line) + len(part) > self.limit:
+        self._size += len(part)
+        if self._skipping or self._size > self.limit:
             self._skipping = True
-            self._line.clear()
+            self._parts.clear()
+        elif len(part) >= SMALL_BYTES:
+            self._parts.append(part)
+        elif self._parts and isinstance(self._parts[-1], bytearray):
+            self._parts[-1] += part
         else:
-            self._line += part
+            self._parts.append(bytearray(part))
 
     def _take(self, end: bytes) -> Union[bytes, LineTooLong]:
-        if not self._line and not self._skipping and len(end) <= self.limit:
+        if not self._size and len(end) <= self.limit:
             return end
         self._push(end)
         line: Union[bytes, LineTooLong]
-        line = LineTooLong(self.limit) if self._skipping else bytes(self._line)
-        self._line.clear()
+        line = LineTooLong(self.limit) if self._skipping else b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
         self._skipping = False
         return line
 

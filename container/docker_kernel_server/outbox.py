@@ -19,8 +19,9 @@ FLUSH_SECONDS = 0.01
 """Text that comes within this after other text is collected, so that a loop of prints doesn't
 become a message each. Nothing waits longer than this."""
 
-FLUSH_BYTES = 1024 * 1024
-"""So much is sent without a wait for more."""
+FLUSH_BYTES = 512 * 1024
+"""So much is sent without a wait for more. For messages of twice the size who reads them has to get
+fresh memory each time, which costs a client of Jupyter's a third of its time."""
 
 MAX_CHUNK_CHARS = 1024 * 1024
 """A longer text leaves in pieces of this size."""
