@@ -115,7 +115,6 @@ class DockerKernelApp(IPKernelApp):
         gc.enable()
         # Not before: see launch.py.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        self.launcher.serve()
         try:
             super().start()  # type: ignore[no-untyped-call]
         finally:

@@ -46,6 +46,11 @@ class DockerKernel(ManagedKernel):
         """The content of kernel_info_reply; answered at once, whatever the sandbox does."""
         return info.kernel_info(self._launcher.look())
 
+    async def kernel_info_request(self, stream: Any, ident: Any, parent: Content) -> None:
+        """Say what this kernel is. Frontends wait for that first, and so may the start."""
+        await super().kernel_info_request(stream, ident, parent)  # type: ignore[no-untyped-call]
+        self._launcher.serve()
+
     @property
     def execution_count(self) -> int:
         """The number of the next cell; the session counts, and each reply tells."""

@@ -104,6 +104,7 @@ class Launcher:
 
     def open(self) -> Future[Client]:
         """The client in a while: joins a start that goes on, or begins one."""
+        self.serve()
         if self.opening.done():
             self.progress = ""  # the last start's
             self.opening = in_thread(self.client, "start")
@@ -115,7 +116,7 @@ class Launcher:
         self._waiting.wait(AHEAD_SECONDS)
 
     def serve(self) -> None:
-        """The kernel answers from now on."""
+        """The kernel has answered, or has nothing to answer before it has a client."""
         self._serving.set()
 
     def look(self) -> Session | None:
@@ -133,8 +134,8 @@ class Launcher:
             finally:
                 self._looked.set()
         if self._finds:
-            # No engine has to work for it, so what the kernel itself imports comes first: frontends
-            # wait for its answer, and the rest goes on while they get ready.
+            # No engine has to work for it. So the kernel's own imports come first, and its first
+            # answer, which frontends wait for; the rest goes on while they get ready.
             self._waiting.set()
             self._serving.wait(AHEAD_SECONDS)
         session.sandbox.client()
