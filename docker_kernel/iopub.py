@@ -121,7 +121,8 @@ class IOPub:
     def _send_held(self) -> None:
         if self._held:
             parent, name = self._held_for
-            text = "".join(self._held)
+            # A text by itself may know how it was quoted.
+            text = self._held[0] if len(self._held) == 1 else "".join(self._held)
             self._held.clear()
             self._held_chars = 0
             self._send(stream(name, text), parent)

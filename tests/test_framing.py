@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import pickle
 import re
 import time
 import tracemalloc
@@ -16,13 +17,16 @@ from hypothesis import strategies as st
 
 from docker_kernel_server.errors import BadLine, BadMessage, LineTooLong
 from docker_kernel_server.framing import (
+    LONG_CHARS,
     MAX_CONTAINERS,
     MAX_DEPTH,
     MAX_DIGITS,
     PIECE_CHARS,
     SMALL_BYTES,
     LineSplitter,
+    Quoted,
     dump_line,
+    dump_utf8,
     load_line,
     type_at_sight,
 )
@@ -192,6 +196,74 @@ def test_any_bytes_are_an_object_or_a_named_fault(line: bytes) -> None:
     except BadLine as exc:
         value = {"fault": str(exc).index("a line is ")}
     assert isinstance(value, dict)
+
+
+LONG = "ab\n\\" * LONG_CHARS
+
+
+def quoted_in(value: Any) -> list[Quoted]:
+    """The texts that know how they stood in their line."""
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in quoted_in(item)]
+    return [value] if isinstance(value, Quoted) else []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"type": "chunk", "id": "1", "stream": "stdout", "data": LONG},
+        {"type": "chunk", "id": "1", "data": '"' + LONG, "stream": "stdout"},
+        {"type": "display", "id": "", "data": {"text/plain": "a", "image/png": LONG}, "n": 1.5},
+    ],
+)
+def test_a_long_text_is_written_as_it_was_read(value: dict[str, Any]) -> None:
+    """O4: and is a text like others to all who don't write it."""
+    line = dump_line(value)[:-1]
+    again = load_line(line, quoted=True)
+    (found,) = quoted_in(again)
+    assert again == value
+    assert dump_utf8(again) == line
+    assert type(pickle.loads(pickle.dumps(found))) is str  # noqa: S301  (our own)
+    assert not quoted_in(load_line(line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f'{{"a":"{LONG_CHARS * "b"}{end}' for end in ('"', '\n"}', '\\x"}', '","b":NaN}', '"}}')),
+        *(f'{{"a":{begin}"{LONG_CHARS * "b"}c"}}' for begin in ("NaN", "-", "1,", '"b"')),
+        f'{{"{LONG_CHARS * "b"}c"}}',
+        f'{{"a":"\\","b":"{LONG_CHARS * "b"}c"',
+    ],
+    ids=lambda line: line[:9] + line[-9:],
+)
+def test_a_bad_line_with_a_long_text_is_refused(line: str) -> None:
+    """P3: and for the same reason as without."""
+    with pytest.raises(BadLine) as plain:
+        load_line(line.encode())
+    with pytest.raises(BadLine, match=re.escape(str(plain.value))):
+        load_line(line.encode(), quoted=True)
+
+
+@given(st.lists(tokens, max_size=9).map("".join), st.lists(tokens, max_size=9).map("".join))
+@settings(quick, max_examples=500)
+def test_what_is_kept_of_a_line_is_what_was_read(begin: str, end: str) -> None:
+    """P3: whatever a server sends; no other text, and nothing that isn't JSON, is passed on."""
+    part = "a" * LONG_CHARS
+    for line in (
+        f"{begin}{part}{end}",
+        f'{{"a":"b","c":{{"d":"{part}{begin}","e":{end}}}}}',
+        f'{{{begin}"d":"{part}\\n"{end}}}',
+        f'{{"a":"{part}\\ud83d\\u00e9{begin}","b":"{part}e"}}',
+    ):
+        with contextlib.suppress(BadLine):
+            value = load_line(line.encode())
+            again = load_line(line.encode(), quoted=True)
+            assert again == value
+            assert json.loads(dump_line(again)) == value
+            for text in quoted_in(again):
+                assert text.isascii()
+                assert json.loads(bytes(text.json)) == text
 
 
 @pytest.mark.parametrize(

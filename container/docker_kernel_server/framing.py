@@ -6,7 +6,7 @@ import json
 import math
 import re
 from itertools import accumulate
-from typing import Any, Dict, Iterator, List, NoReturn, Union
+from typing import Any, Callable, Dict, Iterator, List, NoReturn, Tuple, Type, Union
 
 from .errors import BadLine, BadMessage, LineTooLong
 
@@ -99,12 +99,16 @@ class LineSplitter:
         return line
 
 
-def load_line(line: bytes) -> Dict[str, Any]:
-    """Read one line as a JSON object; `BadLine` says what is wrong with it."""
+def load_line(line: bytes, quoted: bool = False) -> Dict[str, Any]:
+    """Read one line as a JSON object; `BadLine` says what is wrong with it.
+
+    With ``quoted``, a long text may be a `Quoted`: for who writes it again.
+    """
     if excess := _excess(line):
         raise BadLine(f"a line {excess}")
     try:
-        value = _DECODER.decode(line.decode("utf-8"))
+        text = line.decode("utf-8")
+        value = (quoted and _load_quoted(line, text)) or _DECODER.decode(text)
     except UnicodeDecodeError as exc:
         raise BadLine(f"a line is not UTF-8: {exc.reason} at byte {exc.start}") from exc
     except ValueError as exc:
@@ -112,6 +116,47 @@ def load_line(line: bytes) -> Dict[str, Any]:
     if not isinstance(value, dict):
         raise BadLine(f"a line is not a JSON object but a {type(value).__name__}")
     return value
+
+
+class Quoted(str):
+    """A text in ASCII, and ``json``: how it stands in the line that it was read from.
+
+    What was just read as a text needn't be escaped anew to be written as one.
+    """
+
+    json: memoryview
+
+    def __reduce__(self) -> Tuple[Type[str], Tuple[str]]:
+        return str, (str(self),)
+
+
+def _load_quoted(line: bytes, text: str) -> Dict[str, Any]:
+    """The object, with its first long text `Quoted`; {} where that isn't found at sight.
+
+    That text and the rest are read apart, the rest with a constant in its place. It is a text to
+    whoever reads the line, and no part of another one, as no quote before it is escaped.
+    """
+    head = _HEAD.match(text) if len(text) > LONG_CHARS and text.isascii() else None
+    if head is None:
+        return {}
+    begin = head.end() - 1
+    try:
+        long, end = _DECODER.raw_decode(text, begin)
+        if len(long) <= LONG_CHARS or not long.isascii():  # it may have lone surrogates
+            return {}
+        found = Quoted(long)
+        found.json = memoryview(line)[begin:end]
+        constants = [found]  # any other one is one too many
+        value: Dict[str, Any] = _decoder(lambda _: constants.pop()).decode(
+            f"{text[:begin]}NaN{text[end:]}"
+        )
+    except (ValueError, IndexError):
+        return {}
+    return value
+
+
+_HEAD = re.compile(r'\{("[^"\\]{0,200}":("[^"\\]{0,200}",|\{)){0,20}"[^"\\]{0,200}":"')
+"""What stands before a long text, up to its quote."""
 
 
 def type_at_sight(line: bytes) -> str:
@@ -183,9 +228,11 @@ _ESCAPES = [
 """The backslash comes first, as the others bring more of them."""
 
 
-def _dump(value: Any, encoder: json.JSONEncoder, levels: int) -> Iterator[bytes]:
+def _dump(value: Any, encoder: json.JSONEncoder, levels: int) -> Iterator[Union[bytes, memoryview]]:
     """As JSON, in pieces."""
-    if isinstance(value, str) and len(value) > LONG_CHARS and value.isascii():
+    if isinstance(value, Quoted):
+        yield value.json
+    elif isinstance(value, str) and len(value) > LONG_CHARS and value.isascii():
         yield from _quote(value)
     elif _has_long(value, levels) and all(isinstance(key, str) for key in value):
         before = b"{"
@@ -273,4 +320,8 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
+def _decoder(constant: Callable[[str], Any]) -> json.JSONDecoder:
+    return json.JSONDecoder(parse_constant=constant, parse_float=_finite, parse_int=_whole)
+
+
+_DECODER = _decoder(_refuse_constant)

@@ -316,7 +316,7 @@ class ClientSide:
         try:
             if isinstance(line, LineTooLong):
                 raise line
-            message = load_line(line)
+            message = load_line(line, quoted=True)
             if not self.ready and _answers_raw(message):
                 if self._secret is not None:
                     # Who goes on with raw commands would send them to whoever listens there.
