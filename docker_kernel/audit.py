@@ -16,8 +16,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped,unused-ignore]
-
 from docker_kernel_server import messages as wire
 
 from .errors import AuditLogError
@@ -142,4 +140,6 @@ def sha256(text: str) -> str:
 
 def _user() -> str:
     # Not getpass: it believes the environment.
+    import psutil  # type: ignore[import-untyped,unused-ignore]  # slow, and few keep such a log
+
     return str(psutil.Process().username())

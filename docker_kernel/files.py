@@ -20,8 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
-import psutil  # type: ignore[import-untyped,unused-ignore]
-
 from docker_kernel_server import messages as wire
 from docker_kernel_server.errors import BadMessage
 
@@ -188,6 +186,8 @@ def _fetch(
 def _check_room(path: str, folder: Path | None, size: int) -> None:
     """TransferError where there is no room for so much: a disk that is full harms others."""
     if folder is None:
+        import psutil  # type: ignore[import-untyped,unused-ignore]  # slow
+
         room, where = psutil.virtual_memory().available, "this machine's free memory"
     else:
         room, where = shutil.disk_usage(folder).free, f"the free room in {folder}"

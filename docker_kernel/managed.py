@@ -6,7 +6,8 @@ import asyncio
 import threading
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from . import outputs
 from .asking import SessionKernel
@@ -15,10 +16,12 @@ from .client import Client
 from .errors import UsageError
 from .launch import in_thread
 from .manage import lines
-from .manage.manager import Answer, Manager
 from .manage.work import Work
 from .router import Asker
 from .subshells import Content
+
+if TYPE_CHECKING:
+    from .manage.manager import Answer, Manager
 
 PROGRESS_AFTER, PROGRESS_EVERY = 2.0, 1.0
 """Seconds of waiting after which a cell shows how it goes, and how often."""
@@ -36,10 +39,15 @@ class ManagedKernel(SessionKernel):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._manager = Manager(self._launcher)
         self._works: dict[Work, Callable[[], object]] = {}
         """The lines that are being done, and how to let their cells go."""
         self._works_lock = threading.Lock()
+
+    @cached_property
+    def _manager(self) -> Manager:
+        from .manage.manager import Manager  # slow, and most notebooks have no such line
+
+        return Manager(self._launcher)
 
     async def _client(self, parent: Content, silent: bool) -> Client:
         """The client, when the sandbox has started."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import sys
@@ -9,8 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import psutil  # type: ignore[import-untyped,unused-ignore]
+from typing import Any
 
 from ..runtime import cache_folder, read_json, write_json
 
@@ -34,9 +34,8 @@ class Owner:
     @classmethod
     def me(cls) -> Owner:
         """The process that asks."""
-        process = psutil.Process()
-        host = socket.gethostname()
-        return cls(host, _space(host), process.username(), str(process.pid), _start(process.pid))
+        host, pid = socket.gethostname(), os.getpid()
+        return cls(host, _space(host), _user(), str(pid), _start(pid))
 
     @classmethod
     def read(cls, found: Mapping[str, object]) -> Owner | None:
@@ -61,9 +60,9 @@ class Owner:
         """Whether it still runs; only where it isn't `hidden`."""
         try:
             start = _start(int(self.pid))
-        except psutil.NoSuchProcess:
+        except ProcessLookupError:
             return False
-        except (psutil.Error, OSError):
+        except OSError:
             return True  # there is one that we may not look at
         if sys.platform == "linux":
             return start == self.start
@@ -80,6 +79,24 @@ def _space(host: str) -> str:
         return host
 
 
+def _user() -> str:
+    if sys.platform != "linux":
+        return str(_psutil().Process().username())
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _psutil() -> Any:
+    """It takes 10 ms, and on Linux all that it knows stands in few lines of /proc."""
+    import psutil  # type: ignore[import-untyped,unused-ignore]
+
+    return psutil
+
+
 def _machine() -> str:
     """What tells this machine from another one of the same name, with the same engine."""
     path = cache_folder() / "machine.json"
@@ -90,22 +107,32 @@ def _machine() -> str:
 
 
 def _start(pid: int) -> str:
-    """When a process was started. Raises psutil.NoSuchProcess, also for one that has ended and that
-    nobody has waited for."""
+    """When a process was started. Raises ProcessLookupError, also for one that has ended and that
+    nobody has waited for; OSError where we may not look."""
     if sys.platform != "linux":
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            raise psutil.NoSuchProcess(pid)
-        return f"{process.create_time():.2f}"
-    # In ticks since the boot: psutil's time moves when the clock is set, and the process with it.
+        return _start_elsewhere(pid)
+    # In ticks since the boot: a time of day moves when the clock is set.
     try:
         text = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
-    except (FileNotFoundError, ProcessLookupError) as exc:
-        raise psutil.NoSuchProcess(pid) from exc
+    except FileNotFoundError as exc:
+        raise ProcessLookupError(pid) from exc
     state, *fields = text.rpartition(")")[2].split()  # before that is its name, with anything in it
     if state in ("Z", "X"):
-        raise psutil.NoSuchProcess(pid)
+        raise ProcessLookupError(pid)
     return fields[18]
+
+
+def _start_elsewhere(pid: int) -> str:
+    psutil = _psutil()
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            raise ProcessLookupError(pid)
+        return f"{process.create_time():.2f}"
+    except psutil.NoSuchProcess as exc:
+        raise ProcessLookupError(pid) from exc
+    except psutil.Error as exc:
+        raise PermissionError(pid) from exc
 
 
 # -- containers that were taken over: their labels, which nobody can change, name the one before
