@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from docker_kernel.deadline import Deadline
 from kernels import Kernel, OrdinaryKernel
 
 MIB = 1 << 20
+
+QUIET_LOOKS, QUIET_SECONDS, QUIET_MIB = 4, 0.2, 0.1
+"""Memory that has changed by no more in so many looks is taken for settled."""
 
 HOST = Measure("the kernel's process on this machine", "MiB", 1.0)
 SESSION = Measure("what one more idle session adds", "MiB", 25, absolute=True)
@@ -47,12 +51,22 @@ def idle(
             timed(kernel, "1 + 1")
             samples.add(HOST, OURS, pss(psutil.Process(kernel.pid)))
             scene = Scene(client, place)
+            settled(scene)
             parts = {SERVER: "server", WORKER: "worker", KEEPER: "keeper", ZYGOTE: "zygote"}
             for measure, part in parts.items():
                 samples.add(measure, OURS, pss(psutil.Process(scene.pid(part))))
         with folder() as place:
             samples.add(SESSION, OURS, one_more(client, image, place))
     return samples
+
+
+def settled(scene: Scene) -> float:
+    """The memory of all processes, when they have imported what they import while nobody asks."""
+    seen = [pss(*scene.processes())]
+    while len(seen) < QUIET_LOOKS or max(seen) - min(seen) > QUIET_MIB:
+        time.sleep(QUIET_SECONDS)
+        seen = [*seen[1 - QUIET_LOOKS :], pss(*scene.processes())]
+    return seen[-1]
 
 
 def one_more(client: docker.DockerClient, image: str, place: Path) -> float:
@@ -68,5 +82,5 @@ def one_more(client: docker.DockerClient, image: str, place: Path) -> float:
         found = []
         for count in (1, 2):
             crowd.answers(connected, crowd.open_sessions(connected, count))
-            found.append(pss(*scene.processes()))
+            found.append(settled(scene))
         return found[1] - found[0]
