@@ -77,7 +77,7 @@ class Lifeline:
         self._patience = patience
         self._listener = listener
         self._name = secrets.token_hex(16)
-        self._received = self._received_bytes = 0
+        self._received = self._received_bytes = self._counted_bytes = 0
         self._acknowledged = self._acknowledged_bytes = 0
         self._sent = 0
         self._sending = threading.Lock()
@@ -202,7 +202,8 @@ class Lifeline:
                 for event in link.protocol.receive(data):
                     self._take(event)
                 self._received_bytes += len(data)
-                if self._received_bytes - self._acknowledged_bytes > ACK_BYTES:
+                long_ago = self._received_bytes - self._acknowledged_bytes > ACK_BYTES
+                if long_ago and self._received > self._acknowledged:
                     self._to_acknowledge.set()
         except ConnectionLost as exc:
             return exc
@@ -221,7 +222,9 @@ class Lifeline:
             self._kept.pop(event.id, None)
         if event.id not in (PING, LEAVE):
             self._listener.on_event(event)
-        # Counted when it has been dealt with: what is acknowledged isn't sent again.
+        # Counted when it has been dealt with: what is acknowledged isn't sent again. Of a long line
+        # that comes behind it nothing is counted yet: the server may wait for that one's ack.
+        self._counted_bytes = self._received_bytes
         self._received += 1
 
     # -- coming back
@@ -325,7 +328,7 @@ class Lifeline:
                 self._look_after()
 
     def _acknowledge(self) -> None:
-        received, size = self._received, self._received_bytes
+        size, received = self._counted_bytes, self._received  # in the order of `_take`
         if received > self._acknowledged:
             with self._in_turn() as turn:
                 if turn:

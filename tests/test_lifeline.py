@@ -25,6 +25,7 @@ from docker_kernel.deadline import Deadline
 from docker_kernel.endpoint import Endpoint
 from docker_kernel.errors import ConnectionLost
 from docker_kernel_server.messages import (
+    Ack,
     Chunk,
     Event,
     Execute,
@@ -539,6 +540,33 @@ def test_numbers_that_make_no_sense(received: Any, following: Any) -> None:
             client.request(Status(client.new_id())).result(PATIENCE)
         client.close()
     assert requests.qsize() == 1
+
+
+def test_a_long_line_is_acknowledged_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """O4: also where a line before it was, while it came. The server sends no more until then."""
+    monkeypatch.setattr(lifeline, "KEEP_SECONDS", 1000.0)
+    lines = [encode(Chunk("1", text)) for text in ("a", "a" * (lifeline.ACK_BYTES * 7 // 4))]
+    begun = len(lines[0]) + lifeline.ACK_BYTES * 5 // 4
+    parts = [b"".join(lines)[:begun], b"".join(lines)[begun:]]
+    acknowledged: queue.Queue[int] = queue.Queue()
+
+    def serve(connection: socket.socket) -> None:
+        side = ServerSide()
+        while data := connection.recv(65536):
+            for item in side.receive(data):
+                if isinstance(item, Resume):
+                    connection.sendall(encode(Final(item.id, 0, result=FIRST)))
+                elif isinstance(item, Event):
+                    connection.sendall(encode(item))
+                elif isinstance(item, Ack):
+                    acknowledged.put(item.received)
+                if isinstance(item, (Ack, Resume)) and parts:
+                    connection.sendall(parts.pop(0))
+
+    with peer.listening(serve) as port:
+        client = Client(Endpoint("127.0.0.1", port, None), Deadline(10))
+        assert [acknowledged.get(timeout=PATIENCE) for _ in lines] == [1, 2]
+        client.close()
 
 
 def test_a_server_that_takes_it_back_and_hangs_up(monkeypatch: pytest.MonkeyPatch) -> None:
