@@ -73,6 +73,14 @@ def test_the_bound_is_exact() -> None:
     assert split([b"12345\n123456\n1\n"], limit=5) == [b"12345", "line_too_long", b"1"]
 
 
+def test_newlines_can_be_kept() -> None:
+    """P2: what is passed on as it is needs no second copy then."""
+    splitter = LineSplitter(limit=5, keep_newlines=True)
+    lines = [line for piece in (b"1", b"2\n3\n", b"\n12345\n1\n") for line in splitter.feed(piece)]
+    assert isinstance(lines.pop(3), LineTooLong)
+    assert lines == [b"12\n", b"3\n", b"\n", b"1\n"]
+
+
 @quick
 @given(st.lists(st.sampled_from([0, 1, SMALL_BYTES - 1, SMALL_BYTES, 3 * SMALL_BYTES]), max_size=9))
 def test_large_and_little_pieces_stay_in_order(sizes: list[int]) -> None:

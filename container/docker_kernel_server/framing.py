@@ -58,8 +58,9 @@ class LineSplitter:
     its newline: one bad message must not cost the others.
     """
 
-    def __init__(self, limit: int = MAX_LINE_BYTES) -> None:
+    def __init__(self, limit: int = MAX_LINE_BYTES, keep_newlines: bool = False) -> None:
         self.limit = limit
+        self._newline = int(keep_newlines)
         # What has come of a line. Large pieces stay as they came, to be copied only once; little
         # ones are put together, as each by itself would cost twenty times its size.
         self._parts: List[Union[bytes, bytearray]] = []
@@ -67,10 +68,10 @@ class LineSplitter:
         self._skipping = False
 
     def feed(self, data: bytes) -> Iterator[Union[bytes, LineTooLong]]:
-        """Yield each line that ``data`` completes, without its newline."""
+        """Yield each line that ``data`` completes; its newline only where those are to be kept."""
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
-            yield self._take(data[start:end])
+            yield self._take(data[start : end + self._newline])
             start = end + 1
         if start < len(data):
             self._push(data[start:])

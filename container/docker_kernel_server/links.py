@@ -78,10 +78,10 @@ class WorkerLink:
 
     Owns the sockets and the pipes.
 
-    ``on_line`` gets each line of the worker, ``on_text`` (cell, stream, text) what came through a
-    cell's pipes. What was in the pipes when a line came is told before the line. ``on_exit`` gets
-    the link and the wait status at the worker's end, ``on_gone`` the link when all that the worker
-    has left has ended, too.
+    ``on_line`` gets each line of the worker, with its newline, ``on_text`` (cell, stream, text)
+    what came through a cell's pipes. What was in the pipes when a line came is told before the
+    line. ``on_exit`` gets the link and the wait status at the worker's end, ``on_gone`` the link
+    when all that the worker has left has ended, too.
     """
 
     def __init__(self, on_line: OnLine, on_text: OnText, on_exit: OnExit, on_gone: OnGone) -> None:
@@ -101,7 +101,7 @@ class WorkerLink:
         self._on_text = on_text
         self._on_exit = on_exit
         self._on_gone = on_gone
-        self._lines = LineSplitter()
+        self._lines = LineSplitter(keep_newlines=True)
         self._words = LineSplitter()
         self._pipes: List[OutputPipe] = []
         self._pipes_socket: Optional[socket.socket] = pipes

@@ -371,7 +371,7 @@ class Session(Control):
     def _on_line(self, line: bytes) -> None:
         # What is to be passed on needn't be read: who reads it takes nothing for granted either.
         if len(line) > LONG_CHARS and type_at_sight(line) in EVENTS:
-            self._send(line + b"\n")
+            self._send(line)
             return
         try:
             event = load_line(line)
@@ -381,7 +381,7 @@ class Session(Control):
             elif kind == "final":
                 self._on_final(parse_event(event))
             elif isinstance(kind, str) and kind in EVENTS:
-                self._send(line + b"\n")
+                self._send(line)
         except (ProtocolError, KeyError) as exc:
             # The person's code has written to the worker's wire. It harms nobody but its own cell.
             log.warning("session %r: a bad line: %r", self.name, exc)
