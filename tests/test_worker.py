@@ -470,6 +470,18 @@ def test_a_signals_handler_may_raise_between_cells(client: Wire, session: Sessio
     assert session.ok("ring.__name__").value == "'ring'"
 
 
+def test_a_finder_that_fails_ends_no_session(session: Session) -> None:
+    """K5: a class as a finder, which inherits a method that wants an instance."""
+    session.ok(
+        "import sys\n"
+        "class Finder:\n"
+        "    find_spec = staticmethod(lambda *_: None)\n"
+        "    def invalidate_caches(self): pass\n"
+        "sys.meta_path.append(Finder)"
+    )
+    assert session.ok("Finder.__name__").value == "'Finder'"
+
+
 def test_a_task_group_after_an_interrupt(client: Wire, session: Session) -> None:
     """C3: an interrupt is of one cell."""
     if sys.version_info < (3, 11) or session.opened.result["shell"] == "plain":
