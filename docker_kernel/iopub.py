@@ -70,9 +70,8 @@ class IOPub:
     def send_announced(self) -> None:
         """Send what was announced."""
         with self._changed:
-            for output, parent in self._announced:
-                self._send(output, parent)
-            self._announced.clear()
+            while self._announced:  # one that can't be sent fails once, and not all that follow
+                self._send(*self._announced.pop(0))
 
     def publish(self, output: Output, parent: Parent) -> None:
         """Send a message that belongs to the request ``parent``. Waits where too much is unsent.

@@ -116,6 +116,15 @@ def test_what_is_announced_comes_first(channel: Channel) -> None:
     assert channel.next() == ("status", {"execution_state": "busy"}, "another cell")
 
 
+def test_an_announcement_that_cannot_be_sent_keeps_no_other_back(channel: Channel) -> None:
+    """O1: some client's idea of a cell's code."""
+    channel.iopub.announce(outputs.Output("execute_input", {"code": float("nan")}), PARENT)
+    with pytest.raises(ValueError, match="JSON"):
+        channel.iopub.send_announced()
+    channel.iopub.publish(outputs.stream("stdout", "a"), OTHER)
+    assert channel.next() == ("stream", "a", "another cell")
+
+
 def test_flush_sends_at_once(channel: Channel) -> None:
     with channel.iopub._changed:
         channel.iopub.publish(outputs.stream("stdout", "a"), PARENT)
