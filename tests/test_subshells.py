@@ -152,7 +152,9 @@ def test_the_main_shells_own_messages_keep_their_parent(
 @pytest.mark.usefixtures("busy")
 def test_an_error_aborts_what_waits_in_its_subshell_alone(kernel: Kernel, subshell: str) -> None:
     other = control(kernel, "create_subshell_request")["subshell_id"]
-    codes = [(subshell, "1 / 0"), (subshell, "'queued'"), (other, "'elsewhere'")]
+    # The error comes when all three have arrived, as the last of them lets it.
+    failing = "import time\nwhile 'all' not in vars(): time.sleep(0.01)\n1 / 0"
+    codes = [(subshell, failing), (subshell, "'queued'"), (other, "vars()['all'] = 3")]
     sent = [send(kernel, where, "execute_request", code=c, silent=False) for where, c in codes]
     statuses: dict[str, str] = {}
     while not statuses.keys() >= set(sent):

@@ -210,6 +210,7 @@ class Live:
     async def _open(self) -> None:
         for secret in (None, SECRET):
             made = Server(Options(tempfile.gettempdir(), secret=secret))
+            await made.sessions.close()
             made.sessions = made.commands = made.files = _Nothing()  # type: ignore[assignment]
             doorway = Doorway(functools.partial(Connection, made), made._strangers, None, 0)
             port = await doorway.open("127.0.0.1", 0)
