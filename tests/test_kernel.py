@@ -132,7 +132,11 @@ def test_a_syntax_error(kernel: Kernel) -> None:
 
 
 def test_stop_on_error_aborts_what_is_queued(kernel: Kernel) -> None:
-    ids = [kernel.client.execute(code) for code in ("1/0", "2", "3")]
+    gate = kernel.folder / "gate"
+    failing = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\n1 / 0"
+    ids = [kernel.client.execute(code) for code in (failing, "2", "3")]
+    kernel.ask("complete", "pri", 3)  # sent behind them, and answered while the first one runs
+    gate.touch()
     statuses: dict[str, str] = {}
     while len(statuses) < 3:
         reply = kernel.client.get_shell_msg(timeout=30)

@@ -365,14 +365,15 @@ def test_exec_on_a_terminal(name: str) -> None:
             assert select.select([terminal], [], [], PATIENCE)[0], said
             said += terminal.read(1000)
 
-    script = "tty; read word; echo got $word; stty size; sleep 60"
+    # Without a shell in the end: one that just waits for stty swallows the Ctrl-C with it.
+    script = "tty; read word; echo got $word; stty size; exec sh -c 'echo on; exec sleep 60'"
     with os.fdopen(ours, "r+b", buffering=0) as terminal:
         command = [*COMMAND, "exec", name, "sh", "-c", script]
         with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
             wait_for(b"/dev/pts/")
             terminal.write(b"hello\r")
             wait_for(b"got hello")
-            wait_for(b"33 77")
+            wait_for(b"33 77\r\non")
             terminal.write(b"\x03")  # Ctrl-C is the command's, and not ours
             assert process.wait(PATIENCE) == 130
         assert termios.tcgetattr(theirs) == before
