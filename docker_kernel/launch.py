@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from traitlets.config import Config
@@ -39,6 +39,9 @@ LOOK_SECONDS = 1.0
 AHEAD_SECONDS = 1.0
 """How long ipykernel's import waits for the engine to have its work, or a start that has no work
 for an engine waits for that import; both take Python's lock."""
+
+SETTLE_SECONDS = 1.0
+"""How long an end waits for a container that was found to be taken over."""
 
 _PYTHON = "python"
 """The key of a handover that is the session's version of Python."""
@@ -185,6 +188,10 @@ class Launcher:
         Whoever asks a second time waits for the first: the process must not end before.
         """
         with self._stopping:
+            if self._finds:
+                # What was found, and isn't ours yet, could be neither ended nor left.
+                self.serve()
+                wait([self.opening], SETTLE_SECONDS)
             with self._lock:
                 ended, self._ended = self._ended, True
                 session, following = self.session, self._next

@@ -248,8 +248,8 @@ class Worker(Console):
         self._finish(Final(request.id, status, reason, result, code, seconds))
         if isinstance(request, Execute):
             # The cell may have installed a package in the same tick of the clock in which its
-            # folder was last read. Here, where nobody waits for it. Finders of the person's own are
-            # called, and what these raise must not end the session.
+            # folder was last read. Here, where nobody waits for it; and what a finder of the
+            # person's own raises must not end the session.
             with contextlib.suppress(Exception):
                 importlib.invalidate_caches()
         if self._shell.exit_requested:

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from docker.errors import NotFound
 
+from docker_kernel import launch
 from kernels import Kernel, Message
 from system import wait_until
 from wheels import wheel
@@ -101,6 +102,26 @@ def test_restart_keeps_the_container_and_drops_variables(image: str, folder: Pat
         assert cell.result == "(False, True)"
         assert cell.reply["content"]["execution_count"] == 1
         assert hostname(kernel) == container
+
+
+def test_an_end_before_the_container_is_taken_over(
+    image: str, folder: Path, docker_client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K9: a restart right after a restart keeps it too, and a shutdown removes it."""
+    monkeypatch.setattr(launch, "AHEAD_SECONDS", 60.0)  # nobody asks these kernels anything
+    monkeypatch.setattr(launch, "SETTLE_SECONDS", 60.0)
+    with Kernel(f"--image={image}", folder=folder) as kernel:
+        container = hostname(kernel)
+        os.kill(kernel.pid, signal.SIGKILL)
+        assert wait_until(kernel.has_ended, 10)
+        connection_file = kernel.note.with_suffix(".json")
+        words = [f"--image={image}", f"--workspace={folder}", f"-f={connection_file}"]
+        for restart in (True, False):
+            launcher = launch.Launcher(words)
+            launcher.wait_until_waiting()
+            assert not launcher.opening.done()
+            launcher.stop(restart)
+            assert is_there(docker_client, container) is kernel.note.exists() is restart
 
 
 def test_a_restart_ends_the_cell_that_runs(image: str, folder: Path) -> None:
