@@ -113,6 +113,26 @@ def test_a_session_is_ready_for_its_first_error_soon(tmp_path: Path) -> None:
         assert wait_until(restarted, PATIENCE)
 
 
+def test_what_is_imported_while_nobody_asks_is_no_file_of_the_persons(tmp_path: Path) -> None:
+    """K11: of that, nothing runs before it is asked for."""
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in ("asttokens", "executing", "pure_eval", "stack_data"):
+        (work / f"{name}.py").write_text("open('ran', 'w').close()")
+    script = (
+        f"import os, sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); os.chdir({str(work)!r})\n"
+        "from docker_kernel_server import installed, packages\n"
+        "packages.prepare('')\n"
+        "installed.add_work_folder()\n"
+        "before = sys.path[:]\n"
+        "packages.format_an_error()\n"
+        "print('stack_data' in sys.modules, sys.path == before, '' in before)\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert (done.stdout, (work / "ran").exists()) == ("True True True\n", False)
+
+
 def test_a_jedi_of_the_images_that_is_none_is_left_alone(tmp_path: Path) -> None:
     """K5, K11: the lent one serves, and the person has what has its name."""
     folder = tmp_path / "site"

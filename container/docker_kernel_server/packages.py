@@ -139,13 +139,26 @@ def format_an_error() -> None:
         return
     _formatted = True
     # Whoever needs it sees what is wrong with it.
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), _without_work_folder():
         from IPython.core.ultratb import VerboseTB
 
         try:
             int("no number")
         except ValueError:
             VerboseTB().structured_traceback(*sys.exc_info())
+
+
+@contextlib.contextmanager
+def _without_work_folder() -> Iterator[None]:
+    """Nobody has asked for a file of the person's, which may have the name of what is imported."""
+    place = sys.path.index("") if "" in sys.path else None
+    if place is not None:
+        del sys.path[place]
+    try:
+        yield
+    finally:
+        if place is not None:
+            sys.path.insert(place, "")
 
 
 _formatted = False

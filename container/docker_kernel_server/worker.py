@@ -111,6 +111,8 @@ class Worker(Console):
         self._pipes.open("")
         self._streams = install_streams(self._output)
         self._shell, self._notes = _make_shell(self, choice)
+        # Where the lent packages came first, what is imported from now on is the image's own.
+        self._prepares = self._shell.name == "ipython" and bool(choice.later)
         self._interrupts.code = type(self._shell).execute.__code__
         self._interrupts.follow_forks()
         # An interrupt may come between the making of a coroutine and its first step. That a shell's
@@ -211,7 +213,7 @@ class Worker(Console):
     def _prepare_when_idle(self) -> None:
         """Most sessions have this from the zygote; the first one was forked before."""
         self._stay_as_it_is()
-        if self._shell.name == "ipython" and not has_formatted():
+        if self._prepares and not has_formatted():
             self._idle = self._loop.call_later(IDLE_SECONDS, format_an_error)
 
     def _stay_as_it_is(self) -> None:
