@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from docker_kernel.backends import shortcut
 from docker_kernel.backends.shortcut import shortened
 from docker_kernel.endpoint import Endpoint
 from docker_kernel_server.handshake import Secret
@@ -22,8 +23,9 @@ HERE = {"bridge": {"IPAddress": "127.0.0.1", "Gateway": "127.0.0.1"}}
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> Iterator[Server]:
-    """The server that listens at the container's address."""
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The server that listens at the container's address, however busy this machine is."""
+    monkeypatch.setattr(shortcut, "SECONDS", 30.0)
     with Server(tmp_path, secret=SECRET) as server:
         yield server
 

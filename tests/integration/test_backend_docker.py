@@ -24,7 +24,7 @@ from docker.errors import ImageNotFound as NoSuchImage
 
 from cells import run
 from docker_kernel import runtime
-from docker_kernel.backends import make_backend
+from docker_kernel.backends import make_backend, shortcut
 from docker_kernel.backends.container import DockerBackend
 from docker_kernel.client import Client
 from docker_kernel.config import Settings
@@ -341,9 +341,10 @@ def test_stop_removes(make: Make, ours: Callable[[], set[str]]) -> None:
 
 
 def test_the_way_is_the_containers_own_address(
-    make: Make, docker_client: docker.DockerClient
+    make: Make, docker_client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the engine's bridge is this machine's, as it is where Linux runs both."""
+    monkeypatch.setattr(shortcut, "SECONDS", 30.0)  # however busy it is
     backend = make()
     endpoint = backend.start(Deadline(120), print)
     (network,) = inspect(docker_client, backend)["NetworkSettings"]["Networks"].values()
