@@ -20,7 +20,7 @@ CLOSE_SECONDS = 1.0
 """How long the end of a session may take; the server goes on with it alone after that."""
 
 
-VERSION = re.compile(r"[0-9.]{1,20}")
+VERSION = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){2}[a-z0-9+]{0,8}")
 """A version of Python; a note may have been written by another's code."""
 
 

@@ -106,7 +106,9 @@ def test_a_connection_file_with_a_long_name(tmp_path: Path) -> None:
             launcher.stop()
 
 
-@pytest.mark.parametrize(("noted", "known"), [("3.9.1", "3.9.1"), ("\x1b[31m3", "")])
+@pytest.mark.parametrize(
+    ("noted", "known"), [("3.14.0rc2+", "3.14.0rc2+"), ("\x1b[31m3", ""), ("...", "")]
+)
 def test_what_runs_already_is_reached_when_the_kernel_answers(
     noted: str, known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

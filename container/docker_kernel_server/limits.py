@@ -93,8 +93,8 @@ class _Counter:
         self._file: Optional[BinaryIO] = None
 
     def read(self) -> int:
-        """The number; 0 where there is no such file."""
-        with contextlib.suppress(OSError):
+        """The number; 0 where there is no such file, or nothing of the kind in it."""
+        with contextlib.suppress(OSError, ValueError):
             for line in os.pread(self._open(), MAX_FILE_BYTES, 0).splitlines():
                 word, _, count = line.partition(b" ")
                 if word == self._word:
