@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import peer
 from docker_kernel.backends import shortcut
 from docker_kernel.backends.shortcut import shortened
 from docker_kernel.endpoint import Endpoint
+from docker_kernel.launch import in_thread
 from docker_kernel_server.handshake import Secret
 from wire import Server
 
@@ -88,3 +91,19 @@ def test_another_containers_address_is_not_taken(there: Server, published: socke
 def test_who_listens_there_and_says_nothing_is_not_waited_for(published: socket.socket) -> None:
     silent = published.getsockname()[1]
     assert shortened(endpoint_of(published), HERE, silent).dial is None
+
+
+def test_who_listens_there_and_never_ends_is_not_waited_for(published: socket.socket) -> None:
+    tried = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with suppress(OSError):
+            while not tried.wait(0.001):
+                connection.send(b" ")
+
+    with peer.listening(drip) as port:
+        short = in_thread(lambda: shortened(endpoint_of(published), HERE, port), "look")
+        try:
+            assert short.result(10).dial is None
+        finally:
+            tried.set()

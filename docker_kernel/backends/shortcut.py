@@ -55,17 +55,18 @@ def _is_ours(address: str) -> bool:
 def _proves(address: str, port: int, secret: bytes | None) -> bool:
     """Whether the server there knows the secret. It hears nothing by which it could learn it."""
     deadline = Deadline(SECONDS)
-    with suppress(OSError, DockerKernelError, ProtocolError):
-        with closing(dial(address, port, SECONDS)) as stream:
-            protocol = ClientSide(secret)
-            stream.send(protocol.hello())
-            while protocol.server is None:
-                stream.set_timeout(max(0.01, deadline.remaining()))
-                data = stream.receive()
-                if not data:
-                    return False
-                list(protocol.receive(data))
-        return True
+    failures = (OSError, DockerKernelError, ProtocolError)
+    with suppress(*failures), closing(dial(address, port, SECONDS)) as stream:
+        protocol = ClientSide(secret)
+        stream.send(protocol.hello())
+        # For the whole of it: a stranger may send a byte now and then.
+        while protocol.server is None and not deadline.expired:
+            stream.set_timeout(max(0.01, deadline.remaining()))
+            data = stream.receive()
+            if not data:
+                break
+            list(protocol.receive(data))
+        return protocol.server is not None
     return False
 
 
