@@ -125,7 +125,7 @@ def test_what_is_imported_while_nobody_asks_is_no_file_of_the_persons(tmp_path: 
         "packages.prepare('')\n"
         "installed.add_work_folder()\n"
         "before = sys.path[:]\n"
-        "packages.format_an_error()\n"
+        "list(packages.prepare_errors())\n"
         "print('stack_data' in sys.modules, sys.path == before, '' in before)\n"
     )
     command = [sys.executable, "-c", script]

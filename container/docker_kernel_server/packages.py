@@ -19,7 +19,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
-from typing import Dict, Iterator, Tuple
+from typing import Callable, Dict, Iterator, Tuple
 
 OLDEST_IPYTHON = 7
 """The first major version with run_cell_async, which the shell is built on."""
@@ -52,6 +52,14 @@ _LATER = (
     "jedi",
     "pygments.formatters",
     "pygments.lexers",
+)
+
+_FOR_ERRORS = (
+    "asttokens",
+    "executing",
+    "stack_data",
+    "pygments.formatters.terminal256",
+    "pygments.lexers.python",
 )
 
 # IPython and what shares its state by module: two copies of these would not know each other.
@@ -119,8 +127,7 @@ def prepare(lent: str, way: str = IMAGE_FIRST, note: str = "") -> Choice:
 def import_rest(choice: Choice) -> Iterator[None]:
     """Have what sessions need in a while, a step at a time."""
     if choice.later:
-        format_an_error()
-        yield
+        yield from prepare_errors()
     for name in choice.later:
         _import_if_there(name)
         yield
@@ -128,24 +135,44 @@ def import_rest(choice: Choice) -> Iterator[None]:
         _take_over_look_ups(choice.lent)
 
 
-def format_an_error() -> None:
-    """Format some error, where this process and the one that it was forked from never did.
+def prepare_errors() -> Iterator[None]:
+    """Have what formatting an error needs, a step at a time; nothing where that was done before the
+    fork.
 
-    That imports and sets up what reads Python, which is seven eighths of the time that a session's
+    It imports and sets up what reads Python, which is seven eighths of the time that a session's
     first error would take, or its first interrupt.
     """
-    global _formatted
-    if _formatted:
+    global _prepared
+    if _prepared:
         return
-    _formatted = True
-    # Whoever needs it sees what is wrong with it.
-    with contextlib.suppress(Exception), _without_work_folder():
-        from IPython.core.ultratb import VerboseTB
+    for step in (*map(_importing, _FOR_ERRORS), _make_lexer, _format_an_error):
+        # Whoever needs it sees what is wrong with it.
+        with contextlib.suppress(Exception), _without_work_folder():
+            step()
+        yield
+    _prepared = True
 
-        try:
-            int("no number")
-        except ValueError:
-            VerboseTB().structured_traceback(*sys.exc_info())
+
+_prepared = False
+
+
+def _importing(name: str) -> Callable[[], object]:
+    return lambda: importlib.import_module(name)
+
+
+def _make_lexer() -> None:
+    from pygments.lexers.python import PythonLexer  # type: ignore[import-untyped]
+
+    PythonLexer()
+
+
+def _format_an_error() -> None:
+    from IPython.core.ultratb import VerboseTB
+
+    try:
+        int("no number")
+    except ValueError:
+        VerboseTB().structured_traceback(*sys.exc_info())
 
 
 @contextlib.contextmanager
@@ -159,14 +186,6 @@ def _without_work_folder() -> Iterator[None]:
     finally:
         if place is not None:
             sys.path.insert(place, "")
-
-
-_formatted = False
-
-
-def has_formatted() -> bool:
-    """Whether `format_an_error` has nothing to do. A fork takes that along."""
-    return _formatted
 
 
 def _take_over_look_ups(lent: str) -> None:

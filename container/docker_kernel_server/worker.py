@@ -28,7 +28,7 @@ import time
 import traceback
 import warnings
 from collections import OrderedDict
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from . import installed, processes, variables
 from .descriptors import CellPipes, flush_foreign_buffers
@@ -55,7 +55,7 @@ from .messages import (
     unpack_buffers,
 )
 from .output import Output, install_streams, put_back
-from .packages import Choice, format_an_error, has_formatted
+from .packages import Choice, prepare_errors
 from .shells import Console, Reply, Shell
 from .surroundings import surroundings
 
@@ -112,7 +112,8 @@ class Worker(Console):
         self._streams = install_streams(self._output)
         self._shell, self._notes = _make_shell(self, choice)
         # Where the lent packages came first, what is imported from now on is the image's own.
-        self._prepares = self._shell.name == "ipython" and bool(choice.later)
+        self._rest: Optional[Iterator[None]]
+        self._rest = prepare_errors() if self._shell.name == "ipython" and choice.later else None
         self._interrupts.code = type(self._shell).execute.__code__
         self._interrupts.follow_forks()
         # An interrupt may come between the making of a coroutine and its first step. That a shell's
@@ -213,8 +214,14 @@ class Worker(Console):
     def _prepare_when_idle(self) -> None:
         """Most sessions have this from the zygote; the first one was forked before."""
         self._stay_as_it_is()
-        if self._prepares and not has_formatted():
-            self._idle = self._loop.call_later(IDLE_SECONDS, format_an_error)
+        if self._rest is not None:
+            self._idle = self._loop.call_later(IDLE_SECONDS, self._prepare)
+
+    def _prepare(self) -> None:
+        # Step by step: whoever asks for something in the midst of it waits for one.
+        if self._rest is not None and next(self._rest, True):
+            self._rest = None
+        self._prepare_when_idle()
 
     def _stay_as_it_is(self) -> None:
         if self._idle is not None:
