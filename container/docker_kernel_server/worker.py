@@ -130,7 +130,7 @@ class Worker(Console):
         threading.Thread(target=self._read, name="docker-kernel-reader", daemon=True).start()
         task = self._loop.create_task(self._main.serve())
         self._interrupts.task = task
-        self._prepare_when_idle()
+        self._prepare_after(IDLE_SECONDS)
         for _ in running(self._loop, task):
             # Between cells as well, a signal's handler of the person's may raise what it likes, and
             # an interrupt come up between two callbacks of the person's own tasks.
@@ -209,19 +209,19 @@ class Worker(Console):
     async def _handle_in_main(self, request: Request) -> None:
         self._stay_as_it_is()
         await self._handle(request)
-        self._prepare_when_idle()
+        self._prepare_after(IDLE_SECONDS)
 
-    def _prepare_when_idle(self) -> None:
+    def _prepare_after(self, seconds: float) -> None:
         """Most sessions have this from the zygote; the first one was forked before."""
         self._stay_as_it_is()
         if self._rest is not None:
-            self._idle = self._loop.call_later(IDLE_SECONDS, self._prepare)
+            self._idle = self._loop.call_later(seconds, self._prepare)
 
     def _prepare(self) -> None:
         # Step by step: whoever asks for something in the midst of it waits for one.
         if self._rest is not None and next(self._rest, True):
             self._rest = None
-        self._prepare_when_idle()
+        self._prepare_after(0)
 
     def _stay_as_it_is(self) -> None:
         if self._idle is not None:
