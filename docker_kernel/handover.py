@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import sys
+import time
 from pathlib import Path
 
 from jupyter_core.paths import jupyter_runtime_dir
@@ -22,6 +23,9 @@ SUFFIX = ".docker-kernel"
 
 KEPT = "docker-kernel-warm-"
 """How the notes begin of containers that were started ahead (backends/warm.py)."""
+
+KEPT_SECONDS = 1800.0
+"""How long such a container waits for its kernel."""
 
 MAX_BYTES = 64 * 1024
 """A file that is longer wasn't written by us."""
@@ -43,7 +47,15 @@ def kernel_name(connection_file: str) -> str:
 
 def any_kept() -> bool:
     """Whether a container was started ahead for some kernel, most likely."""
-    return any(Path(jupyter_runtime_dir()).glob(f"{KEPT}*"))
+    return not all(map(is_over, Path(jupyter_runtime_dir()).glob(f"{KEPT}*")))
+
+
+def is_over(note: Path) -> bool:
+    """Whether the container of such a note has ended by now."""
+    try:
+        return time.time() - note.stat().st_mtime > KEPT_SECONDS
+    except OSError:  # another kernel has taken it
+        return True
 
 
 class HandoverFile:

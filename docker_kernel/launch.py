@@ -238,7 +238,8 @@ class Launcher:
             settings = Settings.load(config, _over(reader.cli_config, asked))
         else:
             note = self._handover.read()
-            self._finds = bool(note) or (settings.warm > 0 and any_kept())
+            warm = settings.warm > 0 and settings.resolved_mode() == "docker"
+            self._finds = bool(note) or (warm and any_kept())
             # What has been pinned since doesn't keep the kernel from starting.
             with contextlib.suppress(SettingError):
                 asked = _without_prefix(note or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from docker_kernel.backends.mounts import bind
 from docker_kernel.backends.warm import Warmer, notes
 from docker_kernel.deadline import Deadline
 from docker_kernel.endpoint import Endpoint
-from docker_kernel.handover import HandoverFile
+from docker_kernel.handover import HandoverFile, any_kept
 from system import wait_until
 
 
@@ -46,6 +47,17 @@ def test_a_variable_of_whatever_name_counts(tmp_path: Path, name: str) -> None:
     """E3"""
     assert note({name: "1"}, tmp_path) == note({name: "1"}, tmp_path)
     assert note({name: "1"}, tmp_path) != note({name: "2"}, tmp_path)
+
+
+def test_a_note_counts_as_long_as_its_container_waits(tmp_path: Path) -> None:
+    """E8: a start that finds one makes no haste to make another."""
+    assert not any_kept()
+    path = note({}, tmp_path)
+    path.parent.mkdir()
+    path.touch()
+    assert any_kept()
+    os.utime(path, (0, 0))
+    assert not any_kept()
 
 
 def test_a_folder_that_was_made_anew_is_another_one(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ..errors import (
     EngineRefused,
     StartTimeout,
 )
-from ..handover import HandoverFile
+from ..handover import KEPT_SECONDS, HandoverFile
 from . import Progress, workspace
 from .creation import RELAY, SERVER_PORT, Plan, creation, own_workplace, published
 from .docker import Engine
@@ -41,7 +41,7 @@ from .throwaway import remove_container, remove_left
 from .trouble import trouble_of
 from .tunnel import dialer
 from .volumes import LIKE_LABEL, ensure_volumes
-from .warm import FIRST_LEASE_SECONDS, Warmer, notes
+from .warm import Warmer, notes
 
 DYING_SECONDS = 0.2
 _EXIT_OOM = 137
@@ -200,7 +200,7 @@ class DockerBackend(Stoppable):
         return None
 
     def _spare(self) -> DockerBackend:
-        return DockerBackend(self._settings, first_lease=FIRST_LEASE_SECONDS)
+        return DockerBackend(self._settings, first_lease=KEPT_SECONDS)
 
     def _runtimes(self) -> list[str]:
         """Those that the engine knows by name."""

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -20,13 +19,10 @@ from typing import Any, Protocol
 from ..deadline import Deadline
 from ..endpoint import Endpoint
 from ..errors import DockerKernelError, StartCancelled
-from ..handover import KEPT, HandoverFile
+from ..handover import KEPT, HandoverFile, is_over
 from . import Progress
 from .docker import Engine
 from .sweeping import REST_SECONDS
-
-FIRST_LEASE_SECONDS = 1800.0
-"""How long one waits for its kernel."""
 
 LOOK_SECONDS = 10.0
 """How long it may take to see whether one is still there."""
@@ -130,8 +126,8 @@ def _is_there(note: HandoverFile) -> bool:
 def _drop_old(folder: Path) -> None:
     """Remove the notes of containers that have ended by now, whatever they were made for."""
     for path in folder.glob(f"{KEPT}*"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > FIRST_LEASE_SECONDS:
+        if is_over(path):
+            with suppress(OSError):
                 path.unlink()
 
 
