@@ -26,7 +26,7 @@ WIRE = ("messages", "framing", "handshake", "protocol", "errors", "limits", "val
 CHAIN = ("__main__", "server", "sessions", "session", "zygote", "worker", "shells")
 # The shell that is made of IPython, and what finds out which IPython there is, import it, and what
 # comes with it; they are loaded where there is one.
-OF_IPYTHON = {"IPython", "traitlets", "comm"}
+OF_IPYTHON = {"IPython", "traitlets", "comm", "pygments"}
 # Imported by who checks types alone.
 FOR_TYPES = "typing_extensions.dataclass_transform"
 PLAIN_SHELLS = {"docker_kernel_server.shells", "docker_kernel_server.shells.plain"}

@@ -344,7 +344,9 @@ def test_one_that_was_killed_is_forgotten(tmp_path: Path) -> None:
         seen.get(timeout=PATIENCE)
         proxy.refuse()
         proxy.cut()
-        assert server.processes("sleep 1234")
+        assert wait_until(
+            lambda: bool(server.processes("sleep 1234")), PATIENCE
+        )  # it may be in exec
         assert wait_until(lambda: not server.processes("sleep 1234"), PATIENCE)
         assert other.run("echo alive").text() == "alive\n"
         connected.client.close()
