@@ -298,10 +298,10 @@ class TestEndings:
 
     def test_a_timeout_holds_for_its_call_alone(self, server: Server) -> None:
         """A4, C1, C6"""
-        result = tools.run_shell_command("echo on; sleep 4321", timeout=0.5)
+        result = tools.run_shell_command("echo on; sleep 4321", timeout=2)
         assert (result["success"], result["exit_code"]) == (False, 124)
         assert result["stdout"] == "on\n"
-        assert "0.5 s" in result["error"]
+        assert "2 s" in result["error"]
         assert result["execution_time"] < PATIENCE
         assert gone(server, "sleep 4321")
         assert tools.run_shell_command("sleep 1")["success"]
