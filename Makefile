@@ -29,7 +29,9 @@ engine: $(STAMP)  ## start a throw-away Docker engine where there is none, and l
 	@$(BIN)/python tests/engine.py env
 
 test: $(STAMP)  ## run all tests; those in containers where an engine can be had
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder || { \
+	  test $$? -eq 1 || exit 1; echo "What failed runs once more, alone:"; \
+	  $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 coverage: $(STAMP)  ## run all tests and say which lines and branches they miss
 	@$(BIN)/python -m coverage erase

@@ -15,10 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import docker
 import psutil
+from docker.errors import APIError
 from docker.models.containers import Container
 from jupyter_client.blocking.client import BlockingKernelClient
 
@@ -245,10 +247,22 @@ def provoke(kernel: Kernel, moment: str, strike: Callable[[], None]) -> Cell:
 # -- what the cell outlives
 
 
+def freeze(container: Container) -> None:
+    """`docker pause`; the engine fails now and then where processes are just being made."""
+
+    def frozen() -> bool:
+        with contextlib.suppress(APIError):
+            container.pause()
+        container.reload()
+        return str(container.status) == "paused"
+
+    assert wait_until(frozen, PATIENCE)
+
+
 def pause(kernel: Kernel, scene: Scene, moment: str) -> Outcome:
     """Pause the container, wait until the person is told, unpause it: nothing may be missing."""
     container = scene.container()
-    return outlive(kernel, scene, moment, container.pause, container.unpause)
+    return outlive(kernel, scene, moment, partial(freeze, container), container.unpause)
 
 
 def pause_starting(kernel: Kernel, scene: Scene) -> Outcome:
@@ -259,7 +273,7 @@ def pause_starting(kernel: Kernel, scene: Scene) -> Outcome:
     def strike() -> None:
         nonlocal struck
         container = scene.container()
-        container.pause()
+        freeze(container)
         struck = time.monotonic()
         processes[:] = scene.processes()
         time.sleep(PAUSED_SECONDS)

@@ -172,7 +172,7 @@ def test_the_container_is_paused(
         execute(client, "kept = 42")
         container = Scene(docker_client, tmp_path).container()
         words = f"{container.name} is paused; type: docker unpause {container.name}"
-        container.pause()
+        deaths.freeze(container)
         events: list[Event] = []
         call = client.request(Execute(client.new_id(), "main", "print(kept)"), events.append)
         assert words in notices.get(timeout=deaths.PATIENCE)
@@ -183,7 +183,7 @@ def test_the_container_is_paused(
         assert call.result(deaths.PATIENCE).status == 0
         assert [event.data for event in events if isinstance(event, Chunk)] == ["42\n"]
         # The same where the person has given up, and this side has no connection at all.
-        container.pause()
+        deaths.freeze(container)
         assert wait_until(lambda: client.give_up("you did"), deaths.PATIENCE)
         assert wait_until(lambda: client.lost, deaths.PATIENCE)
         with pytest.raises(ConnectionLost, match=words):
@@ -210,5 +210,5 @@ def test_a_paused_container_goes_with_its_kernel(
     scene = Scene(docker_client, owned(tmp_path))
     with Kernel(f"--image={image}", folder=tmp_path) as kernel:
         kernel.run("1")
-        scene.container().pause()
+        deaths.freeze(scene.container())
     assert wait_until(lambda: not scene.containers(), deaths.PATIENCE)

@@ -337,7 +337,8 @@ def test_a_part_of_ours_that_runs_out_of_memory(
             assert cell.status == "error"
             assert "memory ran out" in cell.error
             assert "limit is 200" in cell.error
-        assert kernel.run("1 + 1").result == "2"
+        cell = kernel.run("1 + 1")
+        assert cell.result == "2", str(cell)
         assert not any(psutil.pid_exists(pid) for pid in pids)
         assert (hostname(kernel) == container) is (part != "server")
 
