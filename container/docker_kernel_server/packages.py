@@ -11,6 +11,7 @@ none, the plain shell serves.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import json
@@ -19,7 +20,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
-from typing import Callable, Dict, Iterator, Tuple
+from typing import Callable, Dict, Iterator, List, Tuple
 
 OLDEST_IPYTHON = 7
 """The first major version with run_cell_async, which the shell is built on."""
@@ -145,7 +146,9 @@ def prepare_errors() -> Iterator[None]:
     global _prepared
     if _prepared:
         return
-    for step in (*map(_importing, _FOR_ERRORS), _make_lexer, _format_an_error):
+    imports = [functools.partial(_import_if_there, name) for name in _FOR_ERRORS]
+    steps: List[Callable[[], None]] = [*imports, _make_lexer, _format_an_error]
+    for step in steps:
         # Whoever needs it sees what is wrong with it.
         with contextlib.suppress(Exception), _without_work_folder():
             step()
@@ -154,10 +157,6 @@ def prepare_errors() -> Iterator[None]:
 
 
 _prepared = False
-
-
-def _importing(name: str) -> Callable[[], object]:
-    return lambda: importlib.import_module(name)
 
 
 def _make_lexer() -> None:
