@@ -37,10 +37,12 @@ class AuditLog:
     """
 
     def __init__(self, path: Path) -> None:
+        from .backends.owners import user_name  # few keep such a log
+
         self._path = path
         self._torn = ""
         """The end of a line of ours that is there only in part."""
-        self._user = _user()
+        self._user = user_name()
 
     def write(self, row: Row) -> None:
         """Add a line. Raises AuditLogError."""
@@ -136,10 +138,3 @@ be guessed. Nor do questions (completion, history, status)."""
 def sha256(text: str) -> str:
     """The hash of a text, as `sha256sum` has it for a file of it."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _user() -> str:
-    # Not getpass: it believes the environment.
-    import psutil  # type: ignore[import-untyped,unused-ignore]  # slow, and few keep such a log
-
-    return str(psutil.Process().username())

@@ -35,7 +35,7 @@ class Owner:
     def me(cls) -> Owner:
         """The process that asks."""
         host, pid = socket.gethostname(), os.getpid()
-        return cls(host, _space(host), _user(), str(pid), _start(pid))
+        return cls(host, _space(host), user_name(), str(pid), _start(pid))
 
     @classmethod
     def read(cls, found: Mapping[str, object]) -> Owner | None:
@@ -79,7 +79,8 @@ def _space(host: str) -> str:
         return host
 
 
-def _user() -> str:
+def user_name() -> str:
+    """The process's own user. Not getpass's: that believes the environment."""
     if sys.platform != "linux":
         return str(_psutil().Process().username())
     import pwd
