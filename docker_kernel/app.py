@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import Any
 
+import zmq
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.kernelapp import kernel_aliases as ipykernel_aliases
 from ipykernel.kernelapp import kernel_flags as ipykernel_flags
@@ -70,6 +71,17 @@ class DockerKernelApp(IPKernelApp):
     @default("capture_fd_output")
     def _capture_fd_output_default(self) -> bool:
         return False
+
+    def init_sockets(self) -> None:
+        """As in ipykernel; what the launcher listens on and no channel wants is closed."""
+        super().init_sockets()  # type: ignore[no-untyped-call]
+        self.launcher.listeners.close()
+
+    def _try_bind_socket(self, s: zmq.Socket[bytes], port: int) -> int:
+        listener = self.launcher.listeners.take(self.ip, port)
+        if listener is not None:
+            s.setsockopt(zmq.USE_FD, listener)
+        return int(super()._try_bind_socket(s, port))  # type: ignore[no-untyped-call]
 
     def init_iopub(self, context: Any) -> None:
         """As in ipykernel, but `close` alone ends the iopub thread.

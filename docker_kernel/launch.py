@@ -27,6 +27,7 @@ from .client import Client
 from .config import Settings
 from .errors import SettingError, StartCancelled
 from .handover import HandoverFile, any_kept, kernel_name
+from .listeners import Listeners
 from .reader import SettingsReader
 from .sandbox import Sandbox
 from .session import Session
@@ -85,6 +86,8 @@ class Launcher:
         self.on_event: Callable[[Event], None] | None = None
         self.on_notice: Callable[[str], None] | None = None
         self.session: Session | None = None
+        self.listeners = Listeners()
+        """Where frontends connect to, until the channels take over."""
         self.configured_image = ""
         """What the settings say, whatever was asked for since."""
         self._argv = argv
@@ -231,6 +234,7 @@ class Launcher:
         connection_file = str(
             config.IPKernelApp.get("connection_file") or f"kernel-{os.getpid()}.json"
         )
+        self.listeners.open(connection_file)
         self._handover = HandoverFile(connection_file)
         note = None
         if asked is not None:
