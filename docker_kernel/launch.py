@@ -16,14 +16,11 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from traitlets.config import Config
 
-from docker_kernel_server.messages import Event
-
 from .cancelling import Cancellation
-from .client import Client
 from .config import Settings
 from .errors import SettingError, StartCancelled
 from .handover import HandoverFile, any_kept, kernel_name
@@ -31,6 +28,11 @@ from .listeners import Listeners
 from .reader import SettingsReader
 from .sandbox import Sandbox
 from .session import Session
+
+if TYPE_CHECKING:
+    from docker_kernel_server.messages import Event
+
+    from .client import Client
 
 T = TypeVar("T")
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-
-from docker_kernel_server.messages import Event
+from typing import TYPE_CHECKING
 
 from .backends import Progress, make_backend
-from .client import Client
 from .config import Settings
 from .deadline import Deadline
 from .endpoint import Endpoint
 from .errors import ConnectionLost, DockerKernelError, ServerNotThere, StartCancelled, StartError
 from .gate import Gate
+
+if TYPE_CHECKING:
+    from docker_kernel_server.messages import Event
+
+    from .client import Client
 
 RETURN_SECONDS = 3.0
 """How long a new request waits for a connection that is away; those that were sent wait on."""
@@ -179,6 +182,8 @@ class Sandbox:
         return None
 
     def _connect(self, endpoint: Endpoint, deadline: Deadline) -> Client:
+        from .client import Client  # slow, and of no use before there is a server
+
         return Client(
             endpoint,
             deadline,

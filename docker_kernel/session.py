@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docker_kernel_server import messages as wire
 
-from .client import Client
 from .deadline import more_time
 from .errors import ConnectionLost, RequestRefused, StartError, StartTimeout
 from .replies import MAX_NOTES, session_info
 from .sandbox import Sandbox
 from .texts import plain
+
+if TYPE_CHECKING:
+    from .client import Client
 
 CLOSE_SECONDS = 1.0
 """How long the end of a session may take; the server goes on with it alone after that."""
