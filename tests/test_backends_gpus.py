@@ -19,11 +19,11 @@ CDI: dict[str, Any] = {
 
 
 def gpus(**keys: Any) -> list[dict[str, Any]]:
-    return [{"capabilities": [["gpu"]], **keys}]
+    return [{"Capabilities": [["gpu"]], **keys}]
 
 
 def cdi(*names: str) -> list[dict[str, Any]]:
-    return [{"driver": "cdi", "device_ids": [f"nvidia.com/gpu={name}" for name in names]}]
+    return [{"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={name}" for name in names]}]
 
 
 @pytest.mark.parametrize(
@@ -32,18 +32,18 @@ def cdi(*names: str) -> list[dict[str, Any]]:
         ("", RUNTIME, []),
         ("auto", NOTHING, []),
         ("auto", {}, []),
-        ("auto", RUNTIME, gpus(count=-1)),
+        ("auto", RUNTIME, gpus(Count=-1)),
         ("auto", CDI, cdi("all")),
-        ("all", RUNTIME, gpus(count=-1)),
-        ("2", RUNTIME, gpus(count=2)),
-        ("device=0,GPU-3a5f", RUNTIME, gpus(device_ids=["0", "GPU-3a5f"])),
+        ("all", RUNTIME, gpus(Count=-1)),
+        ("2", RUNTIME, gpus(Count=2)),
+        ("device=0,GPU-3a5f", RUNTIME, gpus(DeviceIDs=["0", "GPU-3a5f"])),
         # Where it says nothing of GPUs it is asked all the same: it may know better.
-        ("all", NOTHING, gpus(count=-1)),
+        ("all", NOTHING, gpus(Count=-1)),
         ("all", CDI, cdi("all")),
         ("1", CDI, cdi("0")),
         ("2", CDI, cdi("0", "1")),
         ("device=1", CDI, cdi("1")),
-        ("all", {**CDI, **RUNTIME, "DiscoveredDevices": CDI["DiscoveredDevices"]}, gpus(count=-1)),
+        ("all", {**CDI, **RUNTIME, "DiscoveredDevices": CDI["DiscoveredDevices"]}, gpus(Count=-1)),
     ],
 )
 def test_what_is_asked_for(

@@ -28,10 +28,9 @@ def note(environment: dict[str, str], folder: Path, number: int = 1) -> Path:
     """Where the note lies of a container that is made so."""
     lent = {"Type": "volume", "Source": "v", "VolumeOptions": {"Labels": {"by": number}}}
     made: dict[str, Any] = {
-        "name": f"docker-kernel-{number}",
-        "labels": {"by": number},
-        "environment": environment,
-        "host_config": {"Mounts": [lent, *bind(folder, "/workspace")]},
+        "Labels": {"by": number},
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "HostConfig": {"Mounts": [lent, *bind(folder, "/workspace")]},
     }
     (found,) = notes(1, "unix:///sock", "sha256:1", made)
     return found.path
@@ -42,7 +41,7 @@ def test_who_makes_it_is_all_the_same(tmp_path: Path) -> None:
     assert note({}, tmp_path, 1) == note({}, tmp_path, 2)
 
 
-@pytest.mark.parametrize("name", ["A", "name", "labels", "VolumeOptions"])
+@pytest.mark.parametrize("name", ["A", "Labels", "VolumeOptions"])
 def test_a_variable_of_whatever_name_counts(tmp_path: Path, name: str) -> None:
     """E3"""
     assert note({name: "1"}, tmp_path) == note({name: "1"}, tmp_path)

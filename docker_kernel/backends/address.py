@@ -75,6 +75,11 @@ class Address:
         return f"/{parts.netloc}{parts.path}" if parts.scheme in UNIX else ""
 
     @property
+    def prefix(self) -> str:
+        """What stands before each path of the API, "" in most cases."""
+        return self.parts.path.rstrip("/") if self.parts.port else ""
+
+    @property
     def remote(self) -> bool:
         """Whether the engine is on another machine, so that neither its ports nor its folders are
         ours."""

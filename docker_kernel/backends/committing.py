@@ -166,7 +166,7 @@ def _labels(engine: Engine, name: str, deadline: Deadline) -> Mapping[str, str] 
 def _size(engine: Engine, container_id: str) -> int:
     """How much a container has written to its own disk."""
     with engine.calling("measuring the container", Deadline(REMOVE_SECONDS)) as api:
-        listed = api.containers(size=True, filters={"id": container_id})
+        listed = api.containers(size=True, filters={"id": [container_id]})
     return int(listed[0].get("SizeRw") or 0) if listed else 0
 
 

@@ -187,8 +187,7 @@ class DockerBackend(Stoppable):
         """The notes of the containers that are started ahead for such a plan."""
         if not self._settings.warm or self._first_lease is not None:
             return []
-        with engine.calling("looking for a container", deadline) as api:
-            made = creation(api, plan, self._settings, "")
+        made = creation(plan, self._settings, "")
         return notes(self._settings.warm, engine.url, plan.image_id, made)
 
     def _take_kept(
@@ -262,8 +261,8 @@ class DockerBackend(Stoppable):
         # The name is noted before the engine hears of it, so that nothing can be left behind.
         running = self._running = _Running(unique_name(), make_secret())
         with engine.calling("creating the container", deadline) as api:
-            made = creation(api, plan, self._settings, running.name, self._first_lease)
-            api.create_container(plan.image_id, **made)
+            made = creation(plan, self._settings, running.name, self._first_lease)
+            api.create_container(running.name, made)
             if plan.folder is None and not self._settings.read_only:
                 api.put_archive(running.name, "/", own_workplace(plan.user))
         attachment = engine.attach(running.name, deadline)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import runtime
+from ..checks import parse_size
 from ..config import Settings
 from ..errors import StartError
 from .hardening import fence
@@ -52,9 +53,9 @@ class Plan:
 
 
 def creation(
-    api: Any, plan: Plan, settings: Settings, name: str, first_lease: float | None = None
+    plan: Plan, settings: Settings, name: str, first_lease: float | None = None
 ) -> dict[str, Any]:
-    """What the container is made with, the safe defaults among it.
+    """What the container is made with, the safe defaults among it, as the engine's API has it.
 
     ``first_lease`` is for one that is started ahead: for so many seconds it waits for its client.
     """
@@ -63,35 +64,36 @@ def creation(
     if plan.folder is not None:
         mounts += bind(plan.folder, WORKPLACE)
         marks[f"{PREFIX}workspace"] = str(plan.folder)
+    environment = {**_environment(plan, settings), **settings.env}
+    port = f"{SERVER_PORT}/tcp"
     return {
-        "name": name,
-        "command": _server_arguments(plan, settings, first_lease),
-        "entrypoint": [plan.python.executable],
-        "user": str(plan.user),
-        "working_dir": WORKPLACE,
-        "environment": {**_environment(plan, settings), **settings.env},
-        "labels": marks,
-        "ports": [SERVER_PORT] if plan.has_port(settings) else [],
-        "stdin_open": True,
-        "host_config": {
-            **api.create_host_config(
-                network_mode=settings.network,
-                # Loopback alone; the engine picks a free port.
-                port_bindings={SERVER_PORT: ("127.0.0.1",)} if plan.has_port(settings) else {},
-                mounts=mounts,
-                device_requests=plan.gpus or None,
-                auto_remove=True,
-                init=True,
-                pids_limit=settings.pids,
-                mem_limit=settings.memory_bytes(),
-                memswap_limit=settings.memory_bytes(),
-                nano_cpus=int(settings.cpus * 1e9) or None,
-                read_only=settings.read_only,
-                tmpfs=_in_memory(plan, settings),
-                shm_size=settings.shm_size or None,
-                storage_opt={"size": settings.disk_size} if settings.disk_size else None,
-                **fence(settings),
-            ),
+        "Image": plan.image_id,
+        "Entrypoint": [plan.python.executable],
+        "Cmd": _server_arguments(plan, settings, first_lease),
+        "User": str(plan.user),
+        "WorkingDir": WORKPLACE,
+        "Env": [f"{key}={value}" for key, value in environment.items()],
+        "Labels": marks,
+        "ExposedPorts": {port: {}} if plan.has_port(settings) else {},
+        "OpenStdin": True,
+        "StdinOnce": True,
+        "HostConfig": {
+            "NetworkMode": settings.network,
+            # Loopback alone; the engine picks a free port.
+            "PortBindings": {port: [{"HostIp": "127.0.0.1"}]} if plan.has_port(settings) else {},
+            "Mounts": mounts,
+            "DeviceRequests": plan.gpus,
+            "AutoRemove": True,
+            "Init": True,
+            "PidsLimit": settings.pids,
+            "Memory": settings.memory_bytes(),
+            "MemorySwap": settings.memory_bytes(),
+            "NanoCpus": int(settings.cpus * 1e9),
+            "ReadonlyRootfs": settings.read_only,
+            "Tmpfs": _in_memory(plan, settings),
+            "ShmSize": parse_size("shm_size", settings.shm_size) if settings.shm_size else 0,
+            "StorageOpt": {"size": settings.disk_size} if settings.disk_size else {},
+            **fence(settings),
         },
     }
 

@@ -1,7 +1,4 @@
-"""The Docker engine, where the errors of the Docker SDK become ours.
-
-The SDK (sdk.py) is imported with the first connection: what only names these classes is quick.
-"""
+"""The Docker engine, where the errors of its calls become ours."""
 
 from __future__ import annotations
 
@@ -13,11 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ..deadline import Deadline
-from ..errors import ConnectionLost, EngineError, EngineRefused, LoginUnreadable
+from ..errors import (
+    ConnectionLost,
+    DockerKernelError,
+    EngineError,
+    EngineRefused,
+    LoginUnreadable,
+)
 from ..sockets import SocketStream
 from . import hints, streams
 from .address import find
-from .streams import STDERR, STDOUT, ProgramStream
+from .calls import CONNECT_SECONDS, Calls, Refused
+from .streams import STDERR, STDOUT, PipeStream, ProgramStream
 
 _DEFAULT_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 
@@ -25,8 +29,8 @@ _DEFAULT_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 class Engine:
     """A connection to the engine that DOCKER_HOST, the Docker context, or the default names.
 
-    `api` is the SDK's low-level client (one method for one call of the engine's API). Use it inside
-    `calling`, which maps its errors.
+    `api` has one method for one call of the engine's API (calls.py). Use it inside `calling`, which
+    maps its errors.
     """
 
     def __init__(self, environ: Mapping[str, str], deadline: Deadline, version: str = "") -> None:
@@ -34,17 +38,13 @@ class Engine:
 
         Raises EngineNotFound, EngineNotRunning, EngineDenied, EngineError.
         """
-        from . import sdk  # slow
-
         self.address = find(environ)
         self.url = self.address.url
+        self.api = Calls(self.address, _whole_seconds(deadline))
         with ExitStack() as undo:
+            undo.callback(self.api.close)
             with self._mapped("connecting to the engine", deadline):
-                known = version or sdk.DEFAULT_VERSION
-                self.api = sdk.Client(self.address, known, _whole_seconds(deadline))
-                undo.callback(self.api.close)
-                self.version = version or self._ask_version()
-                self.api.speak(self.version)
+                self.version = self.api.api_version = version or self._ask_version()
             undo.pop_all()
 
     @property
@@ -131,36 +131,30 @@ class Engine:
     ) -> tuple[SocketStream, bytes]:
         """What the engine gives instead of an answer, and what came of it already; see `calling`
         for what goes wrong."""
-        from . import sdk
-
-        base = self.address.parts.path.rstrip("/") if self.address.parts.port else ""
         with ExitStack() as undo:
             with self._mapped(what, deadline):
-                stream = self._connect(min(sdk.CONNECT_SECONDS, deadline.remaining()))
+                stream = self._connect(min(CONNECT_SECONDS, deadline.remaining()))
                 undo.callback(stream.close)
                 stream.set_timeout(_whole_seconds(deadline))
-                early = streams.upgrade(stream, what, f"{base}/v{self.version}{path}", body)
+                full = f"{self.address.prefix}/v{self.version}{path}"
+                early = streams.upgrade(stream, what, full, body)
                 stream.set_timeout(None)
             undo.pop_all()  # also a step that fails at its end leaves no connection
         return stream, early
 
     def _connect(self, seconds: float) -> SocketStream:
-        from . import sdk
-
         if self.address.parts.scheme == "npipe":
-            return sdk.connect_pipe(self.address, seconds)
+            from .sdk import open_pipe
+
+            return PipeStream(open_pipe(self.address, seconds), self.url)
         return streams.connect(self.address, seconds)
 
     def _ask_version(self) -> str:
         """The version of its API that the engine speaks: old and new ones share few."""
-        from . import sdk
-
         try:
-            answer: Any = self.api.version(api_version=False)
-        except (sdk.Refused, KeyError) as exc:
-            # The SDK stumbles over an error without the key "message".
-            why = getattr(exc, "explanation", "") or str(exc.__context__ or exc)
-            raise self._no_engine(str(why)) from exc
+            answer = self.api.engine_version()
+        except Refused as exc:
+            raise self._no_engine(exc.words) from exc
         if not isinstance(answer, dict) or "ApiVersion" not in answer:
             raise self._no_engine("it has no version of the engine's API")
         return str(answer["ApiVersion"])
@@ -170,23 +164,35 @@ class Engine:
 
     @contextmanager
     def _mapped(self, what: str, deadline: Deadline, counted: bool = True) -> Iterator[None]:
-        from . import sdk
-
         with deadline.step(what, counted):
             try:
                 with streams.os_errors():
                     _knock(self.address.socket, _whole_seconds(deadline))
                     yield
-            except sdk.Refused as exc:
-                failed, status = f"{what} failed", sdk.status(exc)
-                raise EngineRefused(failed, sdk.words(exc), status=status) from exc
-            except sdk.FAILURES as exc:
-                if why := sdk.login_trouble(exc):
-                    raise _unreadable_login(why) from exc
-                if sdk.is_slow_answer(exc):
-                    raise deadline.timeout() from exc
-                named, remote = self.address.named, self.address.remote
-                raise hints.classify(hints.gather(self.url, named, remote, exc)) from exc
+            except Refused as exc:
+                raise EngineRefused(f"{what} failed", exc.words, status=exc.status) from exc
+            except Exception as exc:
+                error = self._error(what, exc, deadline)
+                if error is None:
+                    raise
+                raise error from exc
+
+    def _error(self, what: str, exc: Exception, deadline: Deadline) -> DockerKernelError | None:
+        """The error of ours for what a call raised; None where it is no call's, or ours already."""
+        if isinstance(exc, DockerKernelError) and not isinstance(exc, ConnectionLost):
+            return None
+        from . import sdk  # slow; it may be the SDK's
+
+        if isinstance(exc, sdk.Refused):
+            return EngineRefused(f"{what} failed", sdk.words(exc), status=sdk.status(exc))
+        if not isinstance(exc, sdk.FAILURES):
+            return None
+        if why := sdk.login_trouble(exc):
+            return _unreadable_login(why)
+        if sdk.is_slow_answer(exc):
+            return deadline.timeout()
+        named, remote = self.address.named, self.address.remote
+        return hints.classify(hints.gather(self.url, named, remote, exc))
 
 
 class Attachment:

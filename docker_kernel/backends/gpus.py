@@ -30,9 +30,9 @@ def device_requests(wanted: str, info: Mapping[str, Any]) -> list[dict[str, Any]
     count, names = parse_gpus("gpus", wanted)
     if _has_runtime(info) or not _cdi_devices(info):
         # Also where the engine says nothing: it may know better when the container starts.
-        request: dict[str, Any] = {"capabilities": [["gpu"]]}
-        return [{**request, "device_ids": names} if names else {**request, "count": count}]
-    return [{"driver": "cdi", "device_ids": _cdi_names(count, names, info)}]
+        request: dict[str, Any] = {"Capabilities": [["gpu"]]}
+        return [{**request, "DeviceIDs": names} if names else {**request, "Count": count}]
+    return [{"Driver": "cdi", "DeviceIDs": _cdi_names(count, names, info)}]
 
 
 def _cdi_names(count: int, names: list[str], info: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What each container of ours is kept in by, whatever it is for: as arguments for the engine."""
+"""What each container of ours is kept in by, whatever it is for, as the engine's API has it."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def check_quota(info: Mapping[str, Any], settings: Settings) -> None:
 
 
 def fence(settings: Settings) -> dict[str, Any]:
-    """For `create_host_config`. Raises SettingError where the seccomp profile is gone."""
+    """A part of a HostConfig. Raises SettingError where the seccomp profile is gone."""
     security = ["no-new-privileges"]
     if settings.seccomp:
         security.append(f"seccomp={read_profile('seccomp', settings.seccomp)}")
     # A crash writes no dump of its memory, which may be large, into the workspace.
-    ulimits = [{"name": "core", "soft": 0, "hard": 0}]
+    ulimits = [{"Name": "core", "Soft": 0, "Hard": 0}]
     if settings.nofile:
-        ulimits.append({"name": "nofile", "soft": settings.nofile, "hard": settings.nofile})
+        ulimits.append({"Name": "nofile", "Soft": settings.nofile, "Hard": settings.nofile})
     return {
-        "cap_drop": ["ALL"],
-        "security_opt": security,
-        "ulimits": ulimits,
-        "log_config": {"type": "json-file", "config": {"max-size": LOG_SIZE, "max-file": "2"}},
-        "runtime": settings.runtime or None,
-        "userns_mode": settings.userns or None,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": security,
+        "Ulimits": ulimits,
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_SIZE, "max-file": "2"}},
+        "Runtime": settings.runtime,
+        "UsernsMode": settings.userns,
     }

@@ -35,6 +35,10 @@ CONTEXT = "the Docker context"
 """How what names an engine begins, where it isn't DOCKER_HOST."""
 
 
+class SilentEngine(OSError):
+    """Nothing answers where an engine should listen, not even that nobody does."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is known when an engine can't be reached."""
@@ -221,8 +225,8 @@ def _on_the_way(cause: BaseException) -> tuple[Trouble, str] | None:
         return "other", "it hung up without an answer"
     if isinstance(cause, socket.gaierror):
         return "missing", f"the name is unknown: {cause.strerror}"
-    # By its name, as its library may not be imported: then it is no such error.
-    if type(cause).__name__ == "ConnectTimeoutError":
+    # By the other's name, as its library may not be imported: then it is no such error.
+    if isinstance(cause, SilentEngine) or type(cause).__name__ == "ConnectTimeoutError":
         return "silent", "nothing answers there, not even that nobody listens"
     return None
 

@@ -1,14 +1,14 @@
 """The Docker SDK's client and errors: the only module that knows the SDK.
 
-It is imported where an engine is first connected to (docker.py), as the SDK takes 0.1 s.
+It is imported for the first call that calls.py doesn't make, as the SDK takes 0.1 s.
 """
 
 from __future__ import annotations
 
+import http.client
 from typing import Any
 
 import docker  # type: ignore[import-untyped,unused-ignore]
-import docker.constants  # type: ignore[import-untyped,unused-ignore]
 import docker.credentials.errors  # type: ignore[import-untyped,unused-ignore]
 import docker.errors  # type: ignore[import-untyped,unused-ignore]
 import docker.tls  # type: ignore[import-untyped,unused-ignore]
@@ -21,13 +21,9 @@ import urllib3.exceptions
 
 from ..errors import ConnectionLost
 from .address import Address
+from .calls import CONNECT_SECONDS
+from .hints import SilentEngine
 from .ssh import SshSocket
-from .streams import PipeStream
-
-CONNECT_SECONDS = 10.0
-"""How long an engine may take to accept a connection; its answer may take longer."""
-
-DEFAULT_VERSION: str = docker.constants.DEFAULT_DOCKER_API_VERSION
 
 Refused: type[Exception] = docker.errors.APIError
 """The engine has answered with an error."""
@@ -36,6 +32,7 @@ FAILURES: tuple[type[Exception], ...] = (
     docker.errors.DockerException,
     requests.exceptions.RequestException,
     urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
     ConnectionLost,
     OSError,
 )
@@ -55,10 +52,6 @@ class Client(docker.APIClient):  # type: ignore[misc,unused-ignore]
         else:
             super().__init__(address.url, version=version, timeout=timeout, tls=_tls(address))
 
-    def speak(self, version: str) -> None:
-        """Speak this version of the engine's API from now on."""
-        self._version = version
-
     def request(self, *arguments: Any, **keys: Any) -> Any:
         """As any session's of requests."""
         timeout = keys.get("timeout") or self.timeout
@@ -71,18 +64,18 @@ class Client(docker.APIClient):  # type: ignore[misc,unused-ignore]
         """For a build: the SDK would send every login that there is. A base is here by then."""
 
 
-def connect_pipe(address: Address, seconds: float) -> PipeStream:
-    """A connection to an engine at a named pipe of Windows."""
+def open_pipe(address: Address, seconds: float) -> Any:
+    """A named pipe of Windows, at which an engine is, as something like a socket."""
     pipe: Any = docker.transport.NpipeSocket()
     pipe.settimeout(seconds)
     pipe.connect(address.parts.path)
-    return PipeStream(pipe, address.url)
+    return pipe
 
 
 def is_slow_answer(error: Exception) -> bool:
     """Whether an answer took too long to begin, or to go on, which the SDK calls a lost
     connection."""
-    if isinstance(error, requests.exceptions.ConnectTimeout):
+    if isinstance(error, (requests.exceptions.ConnectTimeout, SilentEngine)):
         return False
     return any(isinstance(item, _TIMEOUTS) for item in (error, error.__cause__, *error.args))
 

@@ -92,7 +92,7 @@ def upgrade(stream: SocketStream, what: str, path: str, body: object = None) -> 
     with suppress(ConnectionLost, ValueError):
         while len(rest) < int(names.get("content-length", 0)):
             rest += _more(stream, rest)
-    raise EngineRefused(f"{what} failed", _words(rest) or first, status=status)
+    raise EngineRefused(f"{what} failed", words_of(rest) or first, status=status)
 
 
 def _more(stream: SocketStream, before: bytes) -> bytes:
@@ -102,7 +102,8 @@ def _more(stream: SocketStream, before: bytes) -> bytes:
     return data
 
 
-def _words(body: bytes) -> str:
+def words_of(body: bytes) -> str:
+    """What an answer that is an error says."""
     with suppress(ValueError, AttributeError):
         return str(json.loads(body).get("message", ""))
     return body.decode("utf-8", "replace").strip()

@@ -12,7 +12,7 @@ from .docker import Engine
 from .labels import labels, unique_name
 
 MAX_OUTPUT_BYTES = 64 * 1024
-MAX_MEMORY = "1g"
+MAX_MEMORY_BYTES = 1024**3
 MAX_PIDS = 256
 
 LOOK_SECONDS = 2.0
@@ -51,23 +51,23 @@ def run_once(
     name = unique_name(kind)
     with _removing(engine, name):
         with engine.calling(f"creating the {kind} container", deadline) as api:
-            api.create_container(
-                image_id,
-                arguments,
-                entrypoint=[program],
-                name=name,
-                user=user,
-                working_dir="/",
-                labels=labels(kind, name),
-                host_config=api.create_host_config(
-                    network_mode="none",
-                    mounts=mounts or [],
-                    pids_limit=MAX_PIDS,
-                    mem_limit=MAX_MEMORY,
-                    memswap_limit=MAX_MEMORY,
+            config = {
+                "Image": image_id,
+                "Entrypoint": [program],
+                "Cmd": arguments,
+                "User": user,
+                "WorkingDir": "/",
+                "Labels": labels(kind, name),
+                "HostConfig": {
+                    "NetworkMode": "none",
+                    "Mounts": mounts or [],
+                    "PidsLimit": MAX_PIDS,
+                    "Memory": MAX_MEMORY_BYTES,
+                    "MemorySwap": MAX_MEMORY_BYTES,
                     **bounds,
-                ),
-            )
+                },
+            }
+            api.create_container(name, config)
         with engine.calling(f"running the {kind} container", deadline) as api:
             if contents is not None:
                 api.put_archive(name, "/", contents)
@@ -126,7 +126,7 @@ def remove_left(engine: Engine) -> None:
 def _remove(engine: Engine, name: str, deadline: Deadline) -> bool:
     try:
         with engine.calling("removing the container", deadline) as api:
-            api.remove_container(name, force=True, v=True)
+            api.remove_container(name)
     except EngineRefused as exc:
         if exc.status == 404:
             return True

@@ -27,7 +27,7 @@ from .sweeping import REST_SECONDS
 LOOK_SECONDS = 10.0
 """How long it may take to see whether one is still there."""
 
-_VARYING = ("name", "labels")
+_VARYING = "Labels"
 """What names the maker, and so differs between two containers that are made the same."""
 
 log = logging.getLogger(__name__)
@@ -51,9 +51,9 @@ class Spare(Protocol):
 
 def notes(count: int, engine: str, image_id: str, made: Mapping[str, Any]) -> list[HandoverFile]:
     """The notes of ``count`` containers that are ``made`` so, of this image on this engine."""
-    same = {key: value for key, value in made.items() if key not in _VARYING}
-    mounts = [_same(mount) for mount in made["host_config"]["Mounts"]]
-    same["host_config"] = {**made["host_config"], "Mounts": mounts}
+    same = {key: value for key, value in made.items() if key != _VARYING}
+    mounts = [_same(mount) for mount in made["HostConfig"]["Mounts"]]
+    same["HostConfig"] = {**made["HostConfig"], "Mounts": mounts}
     text = json.dumps([engine, image_id, same], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return [HandoverFile(f"{KEPT}{digest}-{number}") for number in range(count)]

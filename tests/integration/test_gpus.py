@@ -47,10 +47,10 @@ def test_they_show_in_docker_inspect(
         plan = Plan(image, image, {}, PYTHON, [], [], asked, None, User("1000"))
         name = unique_name()
         try:
-            api.create_container(image, **creation(api, plan, Settings(gpus=wanted), name))
+            api.create_container(name, creation(plan, Settings(gpus=wanted), name))
             (found,) = api.inspect_container(name)["HostConfig"]["DeviceRequests"]
         finally:
-            api.remove_container(name, force=True)
+            api.remove_container(name)
     assert (found["Count"], found["DeviceIDs"] or []) == (count, devices)
     assert found["Capabilities"] == [["gpu"]]
 

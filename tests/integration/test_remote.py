@@ -19,7 +19,7 @@ import pytest
 
 from conftest import or_give_up
 from docker_kernel import files
-from docker_kernel.backends import sdk
+from docker_kernel.backends import calls
 from docker_kernel.backends.docker import Engine as OurEngine
 from docker_kernel.cli import main
 from docker_kernel.client import Client
@@ -291,7 +291,7 @@ def test_a_host_that_does_not_answer(host: str, monkeypatch: pytest.MonkeyPatch)
     with socket.create_server((host, 0), backlog=0) as full:
         port = full.getsockname()[1]
         monkeypatch.setenv("DOCKER_HOST", f"tcp://{host}:{port}")
-        monkeypatch.setattr(sdk, "CONNECT_SECONDS", 0.3)
+        monkeypatch.setattr(calls, "CONNECT_SECONDS", 0.3)
         # The system takes one connection for who doesn't, and says nothing to others.
         with (
             socket.create_connection((host, port)),

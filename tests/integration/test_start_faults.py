@@ -361,7 +361,7 @@ def test_a_container_that_is_no_server(
     create = creation.creation
 
     def other(*arguments: Any) -> dict[str, Any]:
-        return {**create(*arguments), "entrypoint": command[:1], "command": command[1:]}
+        return {**create(*arguments), "Entrypoint": command[:1], "Cmd": command[1:]}
 
     monkeypatch.setattr(container, "creation", other)
     sandbox = Sandbox(make_settings(image, start_timeout="2"))

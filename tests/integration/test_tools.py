@@ -45,7 +45,7 @@ def client(image: str, folder: Path, pip_access: PipAccess) -> Iterator[Containe
 
     def with_pip(*args: Any) -> dict[str, Any]:
         made = creation(*args)
-        made["host_config"]["Binds"] = pip_access.binds()
+        made["HostConfig"]["Binds"] = pip_access.binds()
         return made
 
     with pytest.MonkeyPatch.context() as patch:
