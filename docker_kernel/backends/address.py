@@ -9,21 +9,25 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from ..errors import EngineError
 from ..sources import engine_url
-from . import hints
+
+if TYPE_CHECKING:
+    import ssl
 
 UNIX = ("unix", "http+unix")
 """How the address of a Unix socket begins."""
+
+CONTEXT = "the Docker context"
+"""How what names an engine begins, where it isn't DOCKER_HOST."""
 
 _OVER_TCP = ("tcp", "http", "https")
 _DEFAULT = "default"
@@ -41,6 +45,8 @@ class Tls:
 
     def context(self) -> ssl.SSLContext:
         """The same for Python's own TLS. Raises OSError."""
+        import ssl  # few need it
+
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if not self.verify:
             made.check_hostname = False
@@ -69,6 +75,16 @@ class Address:
         return urlsplit(self.url)
 
     @property
+    def over_tcp(self) -> bool:
+        """Whether it is a host and a port."""
+        return self.parts.scheme in _OVER_TCP
+
+    @property
+    def host(self) -> str:
+        """The name or the address of its machine, "" for this one's own socket."""
+        return self.parts.hostname or ""
+
+    @property
     def socket(self) -> str:
         """The path of a Unix socket, "" for another kind of address."""
         parts = self.parts
@@ -83,10 +99,7 @@ class Address:
     def remote(self) -> bool:
         """Whether the engine is on another machine, so that neither its ports nor its folders are
         ours."""
-        parts = self.parts
-        if parts.scheme in _OVER_TCP:
-            return not _is_here(parts.hostname or "")
-        return parts.scheme == "ssh"
+        return not _is_here(self.host) if self.over_tcp else self.parts.scheme == "ssh"
 
     @property
     def unsafe(self) -> str:
@@ -157,11 +170,13 @@ def _current_context(folder: Path) -> str:
 
 
 def _of_context(folder: Path, name: str) -> Address:
-    named = f"{hints.CONTEXT} {name}"
+    named = f"{CONTEXT} {name}"
     key = hashlib.sha256(name.encode()).hexdigest()
     store = folder / "contexts"
     path = store / "meta" / key / "meta.json"
     if not path.is_file():
+        from . import hints  # slow
+
         raise hints.no_context(name, sorted(_contexts(store / "meta")))
     with _reading(f"{named} can't be read", "make it anew: docker context create --help"):
         endpoint = _read_context(path)["Endpoints"]["docker"]
@@ -204,11 +219,11 @@ def _check(url: str, named: str) -> None:
     shown = url.replace(f":{parts.password}@", ":***@") if parts.password else url
     if parts.scheme not in schemes:
         known = ", ".join(f"{name}://" for name in schemes)
-        raise hints.unreadable(shown, named, f"it begins with none of {known}")
+        raise _unreadable(shown, named, f"it begins with none of {known}")
     try:
         port = parts.port
     except ValueError as exc:
-        raise hints.unreadable(shown, named, str(exc)) from exc
+        raise _unreadable(shown, named, str(exc)) from exc
     why = ""
     if parts.scheme in (*_OVER_TCP, "ssh") and not parts.hostname:
         why = "it names no host"
@@ -219,4 +234,10 @@ def _check(url: str, named: str) -> None:
     elif parts.password:
         why = "a password has no place in it; use a key"
     if why:
-        raise hints.unreadable(shown, named, why)
+        raise _unreadable(shown, named, why)
+
+
+def _unreadable(url: str, named: str, why: str) -> EngineError:
+    from . import hints  # slow
+
+    return hints.unreadable(url, named, why)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import http.client
 import json
 import selectors
-import socket
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,9 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from .address import Address
-from .hints import SilentEngine
-from .ssh import SshSocket
-from .streams import words_of
+from .streams import dial, words_of
 
 if TYPE_CHECKING:
     from .sdk import Client
@@ -213,37 +209,18 @@ class _Connection(http.client.HTTPConnection):
 
 def _dial(address: Address, seconds: float) -> Any:
     """A socket to an engine."""
-    scheme = address.parts.scheme
-    if scheme == "ssh":
-        return SshSocket(address.url, seconds)
-    if scheme == "npipe":
+    if address.parts.scheme == "npipe":
         from .sdk import open_pipe
 
         return open_pipe(address, seconds)
-    if sys.platform != "win32" and (path := address.socket):
-        return _connected(socket.socket(socket.AF_UNIX), path, seconds)
-    host = address.parts.hostname or ""
-    try:
-        plain = socket.create_connection((host, address.parts.port or 0), seconds)
-    except TimeoutError as exc:
-        raise SilentEngine from exc
+    plain = dial(address, seconds)
     if address.tls is None:
         return plain
     try:
-        return address.tls.context().wrap_socket(plain, server_hostname=host)
+        return address.tls.context().wrap_socket(plain, server_hostname=address.host)
     except BaseException:
         plain.close()
         raise
-
-
-def _connected(sock: socket.socket, path: str, seconds: float) -> socket.socket:
-    try:
-        sock.settimeout(seconds)
-        sock.connect(path)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _quoted(name: str) -> str:

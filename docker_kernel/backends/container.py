@@ -34,7 +34,6 @@ from .mounts import WORKPLACE, further_mounts
 from .owners import mark_taken, unmark_taken
 from .probing import probe
 from .refusals import ended_early, remedies
-from .shortcut import shortened
 from .stoppable import STOP_SECONDS, Stoppable
 from .sweeping import Sweeper
 from .throwaway import remove_container, remove_left
@@ -391,6 +390,8 @@ def _endpoint(engine: Engine, name: str, secret: bytes, found: Mapping[str, Any]
         python, *_ = found["Config"]["Entrypoint"]
         dial = dialer(os.environ, engine.version, name, python, RELAY, SERVER_PORT)
         return Endpoint(name, SERVER_PORT, secret, dial=dial, container=name)
+    from .shortcut import shortened  # slow, and of no use before the container runs
+
     port = published(found["NetworkSettings"]["Ports"])
     endpoint = Endpoint("127.0.0.1", port, secret, container=name)
     return shortened(endpoint, found["NetworkSettings"]["Networks"] or {}, SERVER_PORT)

@@ -18,7 +18,7 @@ from ..errors import (
     LoginUnreadable,
 )
 from ..sockets import SocketStream
-from . import hints, streams
+from . import streams
 from .address import find
 from .calls import CONNECT_SECONDS, Calls, Refused
 from .streams import STDERR, STDOUT, PipeStream, ProgramStream
@@ -160,6 +160,8 @@ class Engine:
         return str(answer["ApiVersion"])
 
     def _no_engine(self, why: str) -> EngineError:
+        from . import hints  # slow
+
         return hints.no_engine(self.url, self.address.named, why)
 
     @contextmanager
@@ -181,7 +183,7 @@ class Engine:
         """The error of ours for what a call raised; None where it is no call's, or ours already."""
         if isinstance(exc, DockerKernelError) and not isinstance(exc, ConnectionLost):
             return None
-        from . import sdk  # slow; it may be the SDK's
+        from . import hints, sdk  # slow; it may be one of the SDK's
 
         if isinstance(exc, sdk.Refused):
             return EngineRefused(f"{what} failed", sdk.words(exc), status=sdk.status(exc))

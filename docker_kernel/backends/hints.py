@@ -20,7 +20,9 @@ from typing import Literal
 
 from ..errors import EngineDenied, EngineError, EngineNotFound, EngineNotRunning
 from . import hints_far
+from .address import CONTEXT
 from .ssh import SshFailed
+from .streams import SilentEngine
 
 Trouble = Literal["missing", "refused", "denied", "silent", "tls", "ssh", "other"]
 
@@ -30,13 +32,6 @@ _START = {
     "win32": "start Docker Desktop from the Start menu and wait until it runs",
 }
 """How the engine of a machine is started."""
-
-CONTEXT = "the Docker context"
-"""How what names an engine begins, where it isn't DOCKER_HOST."""
-
-
-class SilentEngine(OSError):
-    """Nothing answers where an engine should listen, not even that nobody does."""
 
 
 @dataclass(frozen=True)

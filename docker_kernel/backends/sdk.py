@@ -22,8 +22,8 @@ import urllib3.exceptions
 from ..errors import ConnectionLost
 from .address import Address
 from .calls import CONNECT_SECONDS
-from .hints import SilentEngine
 from .ssh import SshSocket
+from .streams import SilentEngine
 
 Refused: type[Exception] = docker.errors.APIError
 """The engine has answered with an error."""

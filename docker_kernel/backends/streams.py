@@ -18,7 +18,6 @@ from contextlib import contextmanager, suppress
 from ..errors import ConnectionLost, EngineRefused
 from ..sockets import RECEIVE_BYTES, SEND_BYTES, SocketStream, TcpStream
 from .address import Address
-from .ssh import SshSocket
 
 STDOUT, STDERR = 1, 2
 
@@ -38,28 +37,43 @@ _MAX_HEAD_BYTES = 64 * 1024
 _HEAD_END = b"\r\n\r\n"
 
 
-def connect(address: Address, seconds: float) -> SocketStream:
-    """A stream to the engine itself. Raises OSError, ConnectionLost."""
+class SilentEngine(OSError):
+    """Nothing answers where an engine should listen, not even that nobody does."""
+
+
+def dial(address: Address, seconds: float) -> socket.socket:
+    """A socket to the engine itself, before any TLS. Raises OSError."""
     if address.parts.scheme == "ssh":
-        return SocketStream(SshSocket(address.url, seconds), address.url)
+        from .ssh import SshSocket  # few need it
+
+        return SshSocket(address.url, seconds)
     if sys.platform != "win32" and (path := address.socket):
         sock = socket.socket(socket.AF_UNIX)
-        stream = SocketStream(sock, address.url)
         try:
-            stream.set_timeout(seconds)
+            sock.settimeout(seconds)
             sock.connect(path)
         except BaseException:
-            stream.close()
+            sock.close()
             raise
-        return stream
-    where = (address.parts.hostname or "", address.parts.port or 0)
-    plain = TcpStream(socket.create_connection(where, seconds), address.url)
+        return sock
+    try:
+        return socket.create_connection((address.host, address.parts.port or 0), seconds)
+    except TimeoutError as exc:
+        raise SilentEngine from exc
+
+
+def connect(address: Address, seconds: float) -> SocketStream:
+    """A stream to the engine itself. Raises OSError, ConnectionLost."""
+    sock = dial(address, seconds)
+    if not address.over_tcp:
+        return SocketStream(sock, address.url)
+    plain = TcpStream(sock, address.url)
     if address.tls is None:
         return plain
     from ..tls import TlsStream  # few need it
 
     try:
-        return TlsStream(plain, address.tls.context(), where[0])
+        return TlsStream(plain, address.tls.context(), address.host)
     except BaseException:
         plain.close()
         raise
