@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_client.session import Session as JupyterSession
 
 from docker_kernel_server import messages as wire
 
 from . import outputs, replies
-from .client import Client
 from .errors import ConnectionLost, DockerKernelError
 from .iopub import IOPub
 from .launch import Launcher
 from .router import Asker, Router
 from .subshells import Content, SubshellKernel, subshell_of
+
+if TYPE_CHECKING:
+    from .client import Client
 
 
 class SessionKernel(SubshellKernel):

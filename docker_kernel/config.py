@@ -6,6 +6,7 @@ What a value must be stands in checks.py, where it comes from in sources.py.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,11 @@ class Settings(Configurable):
         if not folder.is_dir():
             raise SettingError(f"the workspace {folder} is not a folder", "", _ANOTHER_FOLDER)
         return folder
+
+    def image_name(self) -> str:
+        """The image, the default one where none is named."""
+        version = sys.version_info
+        return str(self.image) or f"python:{version.major}.{version.minor}-slim"
 
     def memory_bytes(self) -> int:
         """The memory limit in bytes."""

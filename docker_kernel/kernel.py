@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docker_kernel_server import __version__
 from docker_kernel_server import messages as wire
 
 from . import info, outputs, replies
-from .client import Client
 from .errors import DockerKernelError
 from .launch import in_thread
 from .manage.lines import lines_of
 from .managed import Interrupted, ManagedKernel
 from .subshells import Content, subshell_of
 from .usage import Meter
+
+if TYPE_CHECKING:
+    from .client import Client
 
 STOP_SECONDS = 4.0
 """How long a shutdown waits for the container's removal; Jupyter kills us after five."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from . import outputs
 from .asking import SessionKernel
 from .cancelling import CalledOff, Cancellation
-from .client import Client
 from .errors import UsageError
 from .launch import in_thread
 from .manage import lines
@@ -21,6 +20,7 @@ from .router import Asker
 from .subshells import Content
 
 if TYPE_CHECKING:
+    from .client import Client
     from .manage.manager import Answer, Manager
 
 PROGRESS_AFTER, PROGRESS_EVERY = 2.0, 1.0

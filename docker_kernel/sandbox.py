@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from .backends import Progress, make_backend
+from .backends import Backend, Progress, describe, make_backend
 from .config import Settings
 from .deadline import Deadline
 from .endpoint import Endpoint
@@ -48,11 +48,22 @@ class Sandbox:
         self._on_notice = on_notice
         self.gate = gate or Gate(settings, on_notice)
         self._progress = progress
-        self._backend = make_backend(settings, handover)
+        self._handover = handover
+        self._made: Backend | None = None
+        self._making = threading.Lock()
+        if settings.resolved_mode() != "docker":
+            self._backend()  # what is wrong with an address shows here
         self._starting = threading.Lock()
         self._endpoint: Endpoint | None = None
         self._client: Client | None = None
         self._stopped = False
+
+    def _backend(self) -> Backend:
+        """Made when it is needed: what knows of engines is slow to import."""
+        with self._making:
+            if self._made is None:
+                self._made = make_backend(self.settings, self._handover)
+            return self._made
 
     @property
     def connected(self) -> Client | None:
@@ -111,7 +122,7 @@ class Sandbox:
         client = self._client
         if client is not None:
             client.close()
-        self._backend.stop()
+        self._backend().stop()
 
     def leave(self) -> None:
         """End the connection and let the server run, for who has the `handover`."""
@@ -122,11 +133,11 @@ class Sandbox:
     @property
     def notices(self) -> list[str]:
         """What the person must be told; complete once there is a client."""
-        return [*self.settings.notices, *self._backend.notices]
+        return [*self.settings.notices, *(self._made.notices if self._made else [])]
 
     def describe(self) -> str:
         """One line on where the code runs."""
-        return self._backend.describe()
+        return self._made.describe() if self._made else describe(self.settings)
 
     @property
     def container(self) -> str:
@@ -135,21 +146,21 @@ class Sandbox:
 
     def log(self) -> str:
         """The last lines that the server has printed, as far as this process sees them."""
-        return self._backend.log()
+        return self._backend().log()
 
     def handover(self) -> dict[str, str] | None:
         """What another process needs to take the server over, a secret too; None: it can't."""
-        return self._backend.handover() if self._client is not None else None
+        return self._backend().handover() if self._client is not None else None
 
     def _start(self, deadline: Deadline) -> Client:
         try:
-            self._endpoint = self._backend.start(deadline, self._progress)
+            self._endpoint = self._backend().start(deadline, self._progress)
             with deadline.step("connecting to the server"):
                 return self._connect(self._endpoint, deadline)
         except BaseException as exc:
             self._endpoint = None
-            last = self._backend.log().splitlines()[-LAST_LINES:]
-            self._backend.stop()
+            last = self._backend().log().splitlines()[-LAST_LINES:]
+            self._backend().stop()
             if isinstance(exc, ServerNotThere) and self.settings.resolved_mode() != "attached":
                 # It is our own server that isn't there: not the address is wrong, but the start.
                 if deadline.expired:
@@ -168,17 +179,17 @@ class Sandbox:
         """A new connection to the server that was there before; None if it is gone."""
         if self._endpoint is None:
             return None
-        if not self._backend.postmortem():
+        if not self._backend().postmortem():
             try:
                 return self._connect(self._endpoint, deadline)
             except (ServerNotThere, ConnectionLost) as exc:
                 # It has all that the code had; so it is there still when that is mended.
-                if trouble := self._backend.trouble():
+                if trouble := self._backend().trouble():
                     raise ConnectionLost(
                         "the server doesn't answer", trouble, "run it again after that"
                     ) from exc
         self._endpoint = None
-        self._backend.stop()
+        self._backend().stop()
         return None
 
     def _connect(self, endpoint: Endpoint, deadline: Deadline) -> Client:
@@ -188,10 +199,10 @@ class Sandbox:
             endpoint,
             deadline,
             self._pass_on,
-            self._backend.postmortem,
+            self._backend().postmortem,
             self._on_notice,
             self.settings.lease,
-            self._backend.trouble,
+            self._backend().trouble,
             self.gate,
         )
 

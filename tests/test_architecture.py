@@ -146,9 +146,17 @@ def test_docker_sdk_is_imported_by_one_module() -> None:
     assert doors == {"docker_kernel.backends.sdk"}
 
 
-def test_docker_sdk_is_imported_with_the_first_connection() -> None:
-    """It takes 0.1 s, and a kernel that restarts answers before."""
-    code = "import docker_kernel.backends.container, sys; print({'docker'} & {*sys.modules})"
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        # They take 0.1 s, in which an engine could be at work already.
+        ("docker_kernel.backends.container", {"docker", "requests", "docker_kernel.client"}),
+        # A kernel that is restarted answers before it looks for its container.
+        ("docker_kernel.app", {"docker_kernel.client", "docker_kernel.backends.container"}),
+    ],
+)
+def test_what_is_slow_is_imported_when_it_is_needed(module: str, slow: set[str]) -> None:
+    code = f"import {module}, sys; print({slow} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

@@ -51,6 +51,16 @@ class Backend(Protocol):
         """
 
 
+def describe(settings: Settings) -> str:
+    """What a container of these settings is like, in one line: image, limits, network."""
+    limits = [f"{settings.memory} of memory", f"{settings.pids} processes"]
+    if settings.cpus:
+        limits.append(f"{settings.cpus:g} CPUs")
+    if settings.gpus:
+        limits.append(f"GPUs: {settings.gpus}")
+    return ", ".join([settings.image_name(), *limits, f"network {settings.network}"])
+
+
 def make_backend(settings: Settings, handover: Mapping[str, str] | None = None) -> Backend:
     """The backend for `settings`. With a `handover`, `start` takes that server over if it still
     runs."""

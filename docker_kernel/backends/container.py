@@ -21,13 +21,13 @@ from ..errors import (
     StartTimeout,
 )
 from ..handover import KEPT_SECONDS, HandoverFile
-from . import Progress, workspace
+from . import Progress, describe, workspace
 from .creation import RELAY, SERVER_PORT, Plan, creation, own_workplace, published
 from .docker import Engine
 from .ends import EXIT_SECONDS, last_events
 from .gpus import NO_GPUS_HERE, device_requests
 from .hardening import about, check_quota, fence
-from .images import ensure_image, image_environment, image_name
+from .images import ensure_image, image_environment
 from .labels import has_own_name, unique_name
 from .logtail import MAX_LINES, LogTail
 from .mounts import WORKPLACE, further_mounts
@@ -81,18 +81,11 @@ class DockerBackend(Stoppable):
 
     def describe(self) -> str:
         """One line: image, limits, workspace."""
-        settings = self._settings
-        limits = [f"{settings.memory} of memory", f"{settings.pids} processes"]
-        if settings.cpus:
-            limits.append(f"{settings.cpus:g} CPUs")
-        if settings.gpus:
-            limits.append(f"GPUs: {settings.gpus}")
-        said = [image_name(settings), *limits, f"network {settings.network}"]
+        said = describe(self._settings)
         if self._folder:
-            said.append(f"{self._folder} as {WORKPLACE}")
-        elif self._running is not None:  # before the start it isn't known whether that may be
-            said.append(f"{WORKPLACE} of its own")
-        return ", ".join(said)
+            return f"{said}, {self._folder} as {WORKPLACE}"
+        # Before the start it isn't known whether that may be.
+        return f"{said}, {WORKPLACE} of its own" if self._running is not None else said
 
     def postmortem(self) -> str:
         """Why the container ended, "" where it runs or where nothing can be found out."""
@@ -218,7 +211,7 @@ class DockerBackend(Stoppable):
             check_quota(about(engine, deadline), self._settings)
         gpus = self._gpus(engine, deadline)
         mounts = further_mounts(self._settings, engine.sockets, engine.address)
-        image = image_name(self._settings)
+        image = self._settings.image_name()
         found = ensure_image(engine, image, self._settings.pull, deadline, progress)
         image_id = str(found["Id"])
         self._check_stopping()
@@ -379,9 +372,8 @@ class DockerBackend(Stoppable):
 
 def _follow(engine: Engine, name: str, deadline: Deadline) -> tuple[LogTail, Callable[[], None]]:
     """What a running container prints from now on, with its last lines; and what lets go of it."""
-    with engine.calling("reading the log", deadline) as api:
-        logs = api.logs(name, stream=True, follow=True, tail=20)
-    return LogTail(_quietly(logs)), logs.close
+    log = engine.follow_log(name, MAX_LINES, deadline)
+    return LogTail(_quietly(log.chunks())), log.close
 
 
 def _endpoint(engine: Engine, name: str, secret: bytes, found: Mapping[str, Any]) -> Endpoint:

@@ -81,6 +81,13 @@ class Engine:
         found = self._stream("attaching to the container", deadline, path)
         return Attachment(ProgramStream(*found, (STDOUT, STDERR)))
 
+    def follow_log(self, container: str, lines: int, deadline: Deadline) -> Attachment:
+        """The last lines that a container has printed, and what it prints from now on."""
+        path = f"/containers/{container}/logs?stdout=1&stderr=1&follow=1&tail={lines}"
+        with self._dialled("reading the log", deadline) as (stream, prefix):
+            early = streams.follow(stream, "reading the log", prefix + path)
+        return Attachment(ProgramStream(stream, early, (STDOUT, STDERR)))
+
     def execute(
         self,
         container: str,
@@ -131,16 +138,22 @@ class Engine:
     ) -> tuple[SocketStream, bytes]:
         """What the engine gives instead of an answer, and what came of it already; see `calling`
         for what goes wrong."""
+        with self._dialled(what, deadline) as (stream, prefix):
+            early = streams.upgrade(stream, what, prefix + path, body)
+        return stream, early
+
+    @contextmanager
+    def _dialled(self, what: str, deadline: Deadline) -> Iterator[tuple[SocketStream, str]]:
+        """A connection for a stream, and what stands before the paths of the API. What goes wrong
+        is as for `calling`; it is closed then."""
         with ExitStack() as undo:
             with self._mapped(what, deadline):
                 stream = self._connect(min(CONNECT_SECONDS, deadline.remaining()))
                 undo.callback(stream.close)
                 stream.set_timeout(_whole_seconds(deadline))
-                full = f"{self.address.prefix}/v{self.version}{path}"
-                early = streams.upgrade(stream, what, full, body)
+                yield stream, f"{self.address.prefix}/v{self.version}"
                 stream.set_timeout(None)
             undo.pop_all()  # also a step that fails at its end leaves no connection
-        return stream, early
 
     def _connect(self, seconds: float) -> SocketStream:
         if self.address.parts.scheme == "npipe":

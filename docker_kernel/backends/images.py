@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config import Settings
 from ..deadline import Deadline
 from ..errors import (
     EngineRefused,
@@ -24,12 +22,6 @@ PROGRESS_SECONDS = 0.5
 _LOGIN_SIGNS = ("denied", "unauthorized", "authentication required", "no basic auth credentials")
 PULL_SILENCE_SECONDS = 120.0
 """A pull that says nothing for so long has failed."""
-
-
-def image_name(settings: Settings) -> str:
-    """The image of these settings, the default one where they name none."""
-    version = sys.version_info
-    return str(settings.image) or f"python:{version.major}.{version.minor}-slim"
 
 
 def image_environment(found: Mapping[str, Any]) -> dict[str, str]:

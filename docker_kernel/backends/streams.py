@@ -80,7 +80,8 @@ def connect(address: Address, seconds: float) -> SocketStream:
 
 
 def upgrade(stream: SocketStream, what: str, path: str, body: object = None) -> bytes:
-    """Ask the engine for a stream instead of an answer: what came of that already.
+    """Ask the engine for a stream in both directions instead of an answer: what came of that
+    already.
 
     `what` names the step. Raises EngineRefused, ConnectionLost.
     """
@@ -94,6 +95,20 @@ def upgrade(stream: SocketStream, what: str, path: str, body: object = None) -> 
         f"Content-Length: {len(content)}",
     )
     stream.send("\r\n".join(head).encode() + _HEAD_END + content)
+    return _begin(stream, what)
+
+
+def follow(stream: SocketStream, what: str, path: str) -> bytes:
+    """Ask the engine for an answer that goes on until its subject ends: what came of it already.
+
+    `what` names the step. Raises EngineRefused, ConnectionLost.
+    """
+    # By HTTP 1.0 it comes as it is; by 1.1 it would be in chunks.
+    stream.send(f"GET {path} HTTP/1.0\r\nHost: docker".encode() + _HEAD_END)
+    return _begin(stream, what)
+
+
+def _begin(stream: SocketStream, what: str) -> bytes:
     found = b""
     while _HEAD_END not in found:
         found += _more(stream, found)

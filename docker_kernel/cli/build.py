@@ -150,12 +150,10 @@ def _base(engine: Engine, name: str, policy: str, deadline: Deadline) -> Mapping
 
 
 def _default_base(settings: Settings, wanted: Wanted) -> str:
-    from ..backends.images import image_name
-
     exact = wanted.python.removeprefix("==").removesuffix(".*")
     if wanted.python.startswith("==") and not settings.image:
         return f"python:{exact}-slim"
-    return image_name(settings)
+    return settings.image_name()
 
 
 def _check_python(base: str, python: ImagePython, wanted: Wanted) -> None:

@@ -42,9 +42,9 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def pull(options: argparse.Namespace) -> int:
     """Pull, and say what is here now. Returns the exit code."""
-    from ..backends.images import image_name, inspect_image, pull_image
+    from ..backends.images import inspect_image, pull_image
 
-    name = options.image or image_name(settings_now())
+    name = options.image or settings_now().image_name()
     with connect() as engine:
         before = inspect_image(engine, name, Deadline(ENGINE_SECONDS))
         with progress_of(name) as show:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..backends.address import Address
 from ..backends.docker import Engine
-from ..backends.images import image_name, inspect_image, not_here
+from ..backends.images import inspect_image, not_here
 from ..backends.labels import KIND as KIND_LABEL
 from ..backends.sweeping import time_of
 from ..backends.volumes import IMAGE_LABEL
@@ -224,7 +224,7 @@ def proxy(known: Known, environ: Mapping[str, str]) -> Finding:
 
 def image(engine: Engine, settings: Settings) -> Iterator[Finding]:
     """Whether the image is here, and what is lent to it."""
-    name = image_name(settings)
+    name = settings.image_name()
     try:
         found = inspect_image(engine, name, Deadline(ASK_SECONDS))
     except DockerKernelError as exc:

@@ -59,7 +59,6 @@ def commit(sandbox: Sandbox, tag: str, show: Show, use: str) -> str:
     # These bring the Docker SDK.
     from ..backends import committing
     from ..backends.docker import Engine
-    from ..backends.images import image_name
 
     container = container_of(sandbox, "commit")
     name = committing.full_name(tag)
@@ -67,7 +66,7 @@ def commit(sandbox: Sandbox, tag: str, show: Show, use: str) -> str:
         size = committing.commit(engine, container, name, show)
     where = name.removeprefix(committing.NAMESPACE).partition(":")[0].replace("/", "-")
     return (
-        f"The image {name} is there: {image_name(sandbox.settings)}, and {size / 1e6:.0f} MB that "
+        f"The image {name} is there: {sandbox.settings.image_name()}, and {size / 1e6:.0f} MB that "
         "were written in this container.\n"
         f"A kernel of it:      jupyter docker-kernel install --image {name} --name {where}\n"
         f"This notebook in it: {use} {name}"
@@ -83,7 +82,6 @@ def freeze(sandbox: Sandbox, show: Show, force: bool) -> str:
     from ..backends.ancestry import ancestor, changes
     from ..backends.creation import HOME
     from ..backends.docker import Engine
-    from ..backends.images import image_name
 
     container = container_of(sandbox, "freeze")
     with closing(sandbox.connection()) as client:
@@ -101,7 +99,7 @@ def freeze(sandbox: Sandbox, show: Show, force: bool) -> str:
         done = run(client, Command(listing, timeout=LIST_SECONDS))
         now = _packages(done.stdout, done.error or done.stderr)
         with closing(Engine(os.environ, Deadline(CONNECT_SECONDS))) as engine:
-            base = ancestor(engine, container, image_name(sandbox.settings))
+            base = ancestor(engine, container, sandbox.settings.image_name())
             show(f"comparing it with {base.reference}")
             said = base.run(engine, [python, "-c", LIST_ORIGINS], sandbox.settings)
             frozen = compare(now, _packages(said, said))

@@ -132,12 +132,11 @@ class Manager:
                 "make a kernel for the image: jupyter docker-kernel install --name NAME --image "
                 f"{line.name}",
             )
-        from ..backends.images import image_name  # brings the Docker SDK
 
         # The person's images hold what the person has put there, their registries take the
         # person's password, and a registry's name is a message to whom it belongs to.
-        configured = image_name(Settings(image=self._launcher.configured_image))
-        free = line.name in (image_name(settings), configured)
+        configured = Settings(image=self._launcher.configured_image).image_name()
+        free = line.name in (settings.image_name(), configured)
         if not (free or keeping.is_own(self._session.sandbox, line.name)) and not work.agreed(
             f"May this notebook's cells run in the image {line.name}, and read all that is in it?"
         ):

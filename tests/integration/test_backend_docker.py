@@ -73,6 +73,38 @@ def make(image: str, folder: Path) -> Iterator[Make]:
         backend.stop()
 
 
+START_AND_END = """
+import sys
+from docker_kernel.config import Settings
+from docker_kernel.sandbox import Sandbox
+
+def begin_and_end(handover=None, leave=False):
+    sandbox = Sandbox(Settings.load(), handover=handover)
+    sandbox.client()
+    found = sandbox.handover()
+    sandbox.leave() if leave else sandbox.stop()
+    return found
+
+begin_and_end(begin_and_end(leave=True))
+print(*{"docker", "requests"} & {*sys.modules})
+"""
+
+
+def test_neither_start_nor_restart_nor_end_needs_the_docker_sdk(image: str, folder: Path) -> None:
+    """Its import takes 0.1 s."""
+    chosen = {"image": image, "pull": "never", "workspace": str(folder)}
+    environ = {f"DOCKER_KERNEL_{key.upper()}": value for key, value in chosen.items()}
+    for _ in range(2):  # the first start of an image also looks at it
+        done = subprocess.run(
+            [sys.executable, "-c", START_AND_END],
+            env={**os.environ, **environ},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
 @pytest.fixture
 def ours(docker_client: docker.DockerClient) -> Callable[[], set[str]]:
     """The names of the containers that this process has made from here on, running or not."""

@@ -132,7 +132,7 @@ def test_what_is_left_is_found(there: str) -> None:
             made.leave()
             assert wait_until(lambda: without_client(engine, name, Deadline(10)) is not None, 20)
     finally:
-        made._backend.stop()
+        made._backend().stop()
 
 
 def test_why_it_ended(there: str) -> None:
