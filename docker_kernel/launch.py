@@ -197,6 +197,7 @@ class Launcher:
                 # What was found, and isn't ours yet, could be neither ended nor left.
                 self.serve()
                 wait([self.opening], SETTLE_SECONDS)
+            self.listeners.close()
             with self._lock:
                 ended, self._ended = self._ended, True
                 session, following = self.session, self._next

@@ -12,7 +12,6 @@ import docker  # type: ignore[import-untyped,unused-ignore]
 import docker.credentials.errors  # type: ignore[import-untyped,unused-ignore]
 import docker.errors  # type: ignore[import-untyped,unused-ignore]
 import docker.tls  # type: ignore[import-untyped,unused-ignore]
-import docker.transport  # type: ignore[import-untyped,unused-ignore]
 import requests.adapters
 import requests.exceptions  # type: ignore[import-untyped,unused-ignore]
 import urllib3
@@ -66,7 +65,9 @@ class Client(docker.APIClient):  # type: ignore[misc,unused-ignore]
 
 def open_pipe(address: Address, seconds: float) -> Any:
     """A named pipe of Windows, at which an engine is, as something like a socket."""
-    pipe: Any = docker.transport.NpipeSocket()
+    from docker.transport.npipesocket import NpipeSocket  # there on Windows alone
+
+    pipe: Any = NpipeSocket()
     pipe.settimeout(seconds)
     pipe.connect(address.parts.path)
     return pipe

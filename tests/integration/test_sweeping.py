@@ -210,7 +210,10 @@ def test_a_container_that_was_taken_over_is_kept(
     assert (outcome, why) == ("kept", f"the process {os.getpid()} has taken it over")
     # And where its mark can't be read, by the client that is connected.
     unmark_taken(name)
+    log = docker_client.containers.get(name).logs
     with closing(Client(endpoint, Deadline(60))):
+        # The engine has it a moment later.
+        wait_until(lambda: log().splitlines()[-1].endswith(b"a client is here"), 20)
         outcome, why = prune(capsys)[name]
         assert outcome == "kept"
         assert "a client is connected" in why
