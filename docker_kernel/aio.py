@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from . import cancelling, tools
 from .commands import CANCEL_SECONDS
-from .launch import in_thread
+from .launcher import in_thread
 from .tools import __all__ as __all__
 
 P = ParamSpec("P")

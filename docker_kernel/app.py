@@ -19,7 +19,8 @@ from docker_kernel_server import __version__
 
 from .config import Settings
 from .kernel import DockerKernel
-from .launch import Launcher
+from .launcher import Launcher
+from .listeners import Listeners
 from .parent import ParentWatch
 from .reader import SETTING_ALIASES, SETTING_FLAGS
 
@@ -58,6 +59,7 @@ class DockerKernelApp(IPKernelApp):
     flags = {**_FLAGS, **SETTING_FLAGS}  # noqa: RUF012
     subcommands = {}  # noqa: RUF012
     launcher: Launcher
+    listeners: Listeners
 
     @default("kernel_class")
     def _kernel_class_default(self) -> type[DockerKernel]:
@@ -73,12 +75,12 @@ class DockerKernelApp(IPKernelApp):
         return False
 
     def init_sockets(self) -> None:
-        """As in ipykernel; what the launcher listens on and no channel wants is closed."""
+        """As in ipykernel; what was listened on and no channel wants is closed."""
         super().init_sockets()  # type: ignore[no-untyped-call]
-        self.launcher.listeners.close()
+        self.listeners.close()
 
     def _try_bind_socket(self, s: zmq.Socket[bytes], port: int) -> int:
-        listener = self.launcher.listeners.take(self.ip, port)
+        listener = self.listeners.take(self.ip, port)
         if listener is not None:
             s.setsockopt(zmq.USE_FD, listener)
         return int(super()._try_bind_socket(s, port))  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ from docker_kernel_server import messages as wire
 from . import outputs, replies
 from .errors import ConnectionLost, DockerKernelError
 from .iopub import IOPub
-from .launch import Launcher
+from .launcher import Launcher
 from .router import Asker, Router
 from .subshells import Content, SubshellKernel, subshell_of
 

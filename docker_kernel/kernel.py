@@ -15,7 +15,7 @@ from docker_kernel_server import messages as wire
 
 from . import info, outputs, replies
 from .errors import DockerKernelError
-from .launch import in_thread
+from .launcher import in_thread
 from .manage.lines import lines_of
 from .managed import Interrupted, ManagedKernel
 from .subshells import Content, subshell_of

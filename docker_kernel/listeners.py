@@ -10,16 +10,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+_CONNECTION_FILE = re.compile(r"(?:-f|--f|--IPKernelApp\.connection_file)(?:=(.+))?")
 
 CHANNELS = ("shell_port", "iopub_port", "stdin_port", "control_port")
 """Not the heartbeat's: no frontend waits for it."""
 
 BACKLOG = 100
 """How many connections wait at a port; ZeroMQ's own default."""
+
+
+def connection_file(argv: Sequence[str]) -> str:
+    """The connection file on a command line as Jupyter makes it, "" where there is none."""
+    for word, following in zip(argv, [*argv[1:], ""], strict=False):
+        if match := _CONNECTION_FILE.fullmatch(word):
+            return match[1] or following
+    return ""
 
 
 class Listeners:

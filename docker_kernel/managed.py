@@ -13,7 +13,7 @@ from . import outputs
 from .asking import SessionKernel
 from .cancelling import CalledOff, Cancellation
 from .errors import UsageError
-from .launch import in_thread
+from .launcher import in_thread
 from .manage import lines
 from .manage.work import Work
 from .router import Asker

@@ -18,7 +18,7 @@ from docker_kernel.backends.local import LocalBackend, allowed_environment
 from docker_kernel.config import Settings
 from docker_kernel.deadline import Deadline
 from docker_kernel.errors import SettingError, StartCancelled, StartError, StartTimeout
-from docker_kernel.launch import Launcher
+from docker_kernel.launcher import Launcher
 from kernels import Kernel
 
 

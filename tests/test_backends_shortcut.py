@@ -15,7 +15,7 @@ import peer
 from docker_kernel.backends import shortcut
 from docker_kernel.backends.shortcut import shortened
 from docker_kernel.endpoint import Endpoint
-from docker_kernel.launch import in_thread
+from docker_kernel.launcher import in_thread
 from docker_kernel_server.handshake import Secret
 from wire import Server
 

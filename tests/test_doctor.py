@@ -32,7 +32,7 @@ from docker_kernel.errors import (
     StartError,
     StartTimeout,
 )
-from docker_kernel.launch import Launcher
+from docker_kernel.launcher import Launcher
 from docker_kernel.sandbox import Sandbox
 from faked import INFO, VERSION, FakeEngine, fake_engine
 from wire import Server

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zmq
 
-from docker_kernel.listeners import CHANNELS, Listeners
+from docker_kernel.listeners import CHANNELS, Listeners, connection_file
 from kernels import PATIENCE
 from ports import spare_port
 
@@ -136,3 +138,27 @@ def test_a_file_that_is_none_is_no_news(tmp_path: Path, listeners: Listeners, te
     listeners.open(str(path))
     listeners.open(str(tmp_path / "none.json"))
     assert listeners.take(IP, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "found"),
+    [
+        (["-f", "a.json"], "a.json"),
+        (["--memory=1g", "-f=a.json"], "a.json"),
+        (["--f", "a.json", "--memory=1g"], "a.json"),
+        (["--IPKernelApp.connection_file=a b.json"], "a b.json"),
+        (["-f"], ""),
+        (["--memory", "1g"], ""),
+        ([], ""),
+    ],
+)
+def test_the_connection_file_on_a_command_line(argv: list[str], found: str) -> None:
+    assert connection_file(argv) == found
+
+
+def test_a_kernel_listens_before_its_slow_imports() -> None:
+    """Else a frontend that connects at once tries again only 0.1 to 0.2 s later."""
+    slow = {"traitlets", "zmq", "docker_kernel.launcher"}
+    code = f"import docker_kernel.launch, sys; print({slow} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -16,7 +16,7 @@ from traitlets.config import Config
 from docker_kernel import pinned
 from docker_kernel.config import Settings
 from docker_kernel.errors import ServerNotThere, SettingError
-from docker_kernel.launch import Launcher
+from docker_kernel.launcher import Launcher
 from docker_kernel.pinned import Pin, read_pins
 from system import is_root
 
@@ -159,8 +159,8 @@ TRY = """
 from docker_kernel import tools
 from docker_kernel.cli import main
 from docker_kernel.errors import ServerNotThere, SettingError
-from docker_kernel.launch import Launcher
-from docker_kernel.launch import Launcher
+from docker_kernel.launcher import Launcher
+from docker_kernel.launcher import Launcher
 
 mode, allow = "--mode=local", "--allow-local=True"
 for words in ([mode], [mode, allow], [mode, "--Pinned.allow_local=True"]):

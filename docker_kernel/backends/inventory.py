@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,14 +13,13 @@ import psutil  # type: ignore[import-untyped,unused-ignore]
 
 from ..deadline import Deadline
 from ..errors import DockerKernelError
+from ..listeners import connection_file
 from .docker import Engine
 from .labels import KIND, PREFIX, has_own_name, read_owner
 from .owners import Owner, taken_by
 
 AT_ONCE = 16
 """So many containers are measured at the same time."""
-
-_CONNECTION_FILE = re.compile(r"(?:-f|--f|--IPKernelApp\.connection_file)(?:=(.+))?")
 
 Life = Literal["alive", "dead", "unknown"]
 
@@ -143,7 +141,4 @@ def _of_process(pid: int) -> tuple[str, str]:
 
 def kernel_of(argv: Sequence[str]) -> str:
     """The kernel's id on a command line as Jupyter makes it, "" where there is none."""
-    for word, following in zip(argv, [*argv[1:], ""], strict=False):
-        if match := _CONNECTION_FILE.fullmatch(word):
-            return PurePath(match[1] or following).stem.removeprefix("kernel-")
-    return ""
+    return PurePath(connection_file(argv)).stem.removeprefix("kernel-")

@@ -13,7 +13,7 @@ from ..backends.mounts import WORKPLACE
 from ..cancelling import current
 from ..config import Settings
 from ..errors import DockerKernelError, UsageError
-from ..launch import Launcher
+from ..launcher import Launcher
 from ..session import Session
 from . import copying, keeping
 from .looking import STATUS_HEADING, ask_status, limits_table, session_row, status_row

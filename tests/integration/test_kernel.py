@@ -16,7 +16,7 @@ import psutil
 import pytest
 from docker.errors import NotFound
 
-from docker_kernel import launch
+from docker_kernel import launcher as launching
 from kernels import Kernel, Message
 from system import wait_until
 from wheels import wheel
@@ -108,8 +108,8 @@ def test_an_end_before_the_container_is_taken_over(
     image: str, folder: Path, docker_client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """K9: a restart right after a restart keeps it too, and a shutdown removes it."""
-    monkeypatch.setattr(launch, "AHEAD_SECONDS", 60.0)  # nobody asks these kernels anything
-    monkeypatch.setattr(launch, "SETTLE_SECONDS", 60.0)
+    monkeypatch.setattr(launching, "AHEAD_SECONDS", 60.0)  # nobody asks these kernels anything
+    monkeypatch.setattr(launching, "SETTLE_SECONDS", 60.0)
     with Kernel(f"--image={image}", folder=folder) as kernel:
         container = hostname(kernel)
         os.kill(kernel.pid, signal.SIGKILL)
@@ -117,7 +117,7 @@ def test_an_end_before_the_container_is_taken_over(
         connection_file = kernel.note.with_suffix(".json")
         words = [f"--image={image}", f"--workspace={folder}", f"-f={connection_file}"]
         for restart in (True, False):
-            launcher = launch.Launcher(words)
+            launcher = launching.Launcher(words)
             launcher.wait_until_waiting()
             assert not launcher.opening.done()
             launcher.stop(restart)

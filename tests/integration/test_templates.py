@@ -9,7 +9,7 @@ import pytest
 
 from docker_kernel import commands
 from docker_kernel.cli.templates import TEMPLATES, template
-from docker_kernel.launch import Launcher
+from docker_kernel.launcher import Launcher
 from kernels import PATIENCE
 
 

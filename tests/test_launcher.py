@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from docker_kernel import launch
+from docker_kernel import launcher as launching
 from docker_kernel.cancelling import CalledOff, Cancellation
 from docker_kernel.client import Client
 from docker_kernel.config import Settings
@@ -24,7 +24,7 @@ from docker_kernel.errors import (
     StartCancelled,
 )
 from docker_kernel.handover import HandoverFile
-from docker_kernel.launch import Launcher, in_thread
+from docker_kernel.launcher import Launcher, in_thread
 from docker_kernel.pinned import Pin
 from docker_kernel.reader import SettingsReader
 from docker_kernel.session import Session
@@ -113,7 +113,7 @@ def test_what_runs_already_is_reached_when_the_kernel_answers(
     noted: str, known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """K9: what a restarted kernel imports itself comes first, and it knows its Python by then."""
-    monkeypatch.setattr(launch, "AHEAD_SECONDS", 60.0)
+    monkeypatch.setattr(launching, "AHEAD_SECONDS", 60.0)
     connection_file = str(tmp_path / "kernel-1.json")
     HandoverFile(connection_file).write({"container": "none", "python": noted})
     with Server(tmp_path) as server:
