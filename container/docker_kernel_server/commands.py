@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from typing import Any, BinaryIO, Callable, Dict, List, Optional, Set, Union, cast
+from typing import Any, BinaryIO, Callable, Dict, List, Mapping, Optional, Set, Union, cast
 
 from .channel import OutputPipe
 from .errors import RequestRefused
@@ -25,7 +25,7 @@ MAX_ARGUMENT_BYTES = 100_000
 RUNG_SECONDS = 0.2
 """How long a command has to end after Ctrl-C, and after SIGTERM."""
 
-MARK = "DOCKER_KERNEL_COMMAND"
+MARK = b"DOCKER_KERNEL_COMMAND"
 """A variable that each command gets, to find what it has started by."""
 
 TIMEOUT_STATUS = 124
@@ -49,7 +49,7 @@ class Command:
         self._exited: "asyncio.Future[int]" = asyncio.get_running_loop().create_future()
         self._pipes: List[OutputPipe] = []
         self._ended_by = ""
-        self._mark = os.urandom(16).hex()
+        self._mark = os.urandom(16).hex().encode()
         self._tree: Optional[Tree] = None
         self._ladder = Ladder(self._signal, RUNG_SECONDS, RUNG_SECONDS)
 
@@ -132,7 +132,7 @@ class Command:
                 stdout=writers[0],
                 stderr=writers[1],
                 cwd=self._commands.folder(self._request.cwd),
-                env={**self._commands.env, **self._request.env, MARK: self._mark},
+                env={**self._commands.env, **_encoded(self._request.env), MARK: self._mark},
                 start_new_session=True,
             )
             expose_to_oom(self._process.pid, self._commands.oom_score)
@@ -174,7 +174,7 @@ class Command:
             # Not at its start: to look at a process that is just being made takes a while. The
             # number of one that has been waited for may be another's by now.
             root = self._process.pid if self._process.returncode is None else 0
-            self._tree = Tree(root, f"{MARK}={self._mark}".encode())
+            self._tree = Tree(root, MARK + b"=" + self._mark)
         # With Ctrl-C, too: as long as the parents live, they tell whose a process is.
         found = self._tree.find()
         if number == signal.SIGINT or not found:  # or there is no /proc
@@ -203,6 +203,10 @@ class Command:
         return Final(self._request.id, status, reason, result, seconds=seconds)
 
 
+def _encoded(env: Mapping[str, str]) -> Dict[bytes, bytes]:
+    return {os.fsencode(key): os.fsencode(value) for key, value in env.items()}
+
+
 def _unnamed_file() -> BinaryIO:
     """A file for what a command reads: in memory where the system can, as /tmp may be full."""
     if hasattr(os, "memfd_create"):
@@ -224,7 +228,8 @@ class Commands:
 
     def __init__(self, workplace: str, env: Dict[str, str]) -> None:
         self.workplace = workplace
-        self.env = env
+        # As the system has it, once: `subprocess` would encode it for each command.
+        self.env = _encoded(env)
         self.oom_score = raised_oom_score()
         self._running: Set[Command] = set()
         self._lingering: List[Command] = []
