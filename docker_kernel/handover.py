@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jupyter_core.paths import jupyter_runtime_dir
 
-from docker_kernel_server.messages import MAX_ID_CHARS
+from docker_kernel_server.message import MAX_ID_CHARS
 
 SUFFIX = ".docker-kernel"
 """Not .json: Jupyter takes every kernel-*.json in this folder for a connection file."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from docker_kernel_server import __version__
 from docker_kernel_server import messages as wire
+from docker_kernel_server.message import MAX_ID_CHARS
 
 from . import info, outputs, replies
 from .errors import DockerKernelError
@@ -98,7 +99,7 @@ class DockerKernel(ManagedKernel):
             if not silent:  # nobody would see them, and they are told only once
                 self._tell_notes(asker.parent)
             request = wire.Execute(
-                str(header.get("msg_id") or client.new_id())[: wire.MAX_ID_CHARS],
+                str(header.get("msg_id") or client.new_id())[:MAX_ID_CHARS],
                 self._session_name,
                 code,
                 # Some clients send 0 and 1, or null.

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 
 from docker_kernel_server.errors import ProtocolError
 from docker_kernel_server.framing import LineSplitter, load_line
-from docker_kernel_server.messages import Final, Json
+from docker_kernel_server.message import Json
+from docker_kernel_server.messages import Final
 
 from .cancelling import Cancellation, current
 from .commands import NO_CODE, TIMEOUT_CODE, Command, Done, OnText, Output, request, timed_out

@@ -21,7 +21,10 @@ MAGICS = PROJECT / "magics" / "docker_kernel_magics"
 SERVER = PROJECT / "container" / "docker_kernel_server"
 
 # The wire format: the host imports these, and they import nothing but one another.
-WIRE = ("messages", "framing", "handshake", "protocol", "errors", "limits", "values", "__version__")
+WIRE = (
+    *("message", "messages", "framing", "handshake", "protocol", "errors", "limits", "values"),
+    "__version__",
+)
 # In the server, each may import those to its right, never to its left.
 CHAIN = ("__main__", "server", "sessions", "session", "zygote", "worker", "shells")
 # The shell that is made of IPython, and what finds out which IPython there is, import it, and what

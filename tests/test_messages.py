@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docker_kernel_server import messages
+from docker_kernel_server import message, messages
 from docker_kernel_server.errors import BadMessage, ProtocolError, UnknownType
 from docker_kernel_server.framing import load_line
-from docker_kernel_server.messages import EVENTS, REQUESTS, Message
+from docker_kernel_server.message import Message
+from docker_kernel_server.messages import EVENTS, REQUESTS
 from strategies import json_objects, json_values, quick, text
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -45,7 +46,7 @@ def values_for(cls: type[Message]) -> st.SearchStrategy[dict[str, Any]]:
         if field.name in ("received", "lines", "bytes"):
             value = st.integers(0)
         if field.name == "stream":
-            value = st.sampled_from(messages.STREAMS)
+            value = st.sampled_from(message.STREAMS)
         (optional if has_default else required)[field.name] = value
     return st.fixed_dictionaries(required, optional=optional)
 

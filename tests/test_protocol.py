@@ -23,6 +23,7 @@ from docker_kernel_server.errors import (
 )
 from docker_kernel_server.framing import dump_line
 from docker_kernel_server.handshake import Secret, prove
+from docker_kernel_server.message import Message
 from docker_kernel_server.messages import (
     Auth,
     Chunk,
@@ -30,7 +31,6 @@ from docker_kernel_server.messages import (
     Fault,
     Final,
     Hello,
-    Message,
     Resume,
     Run,
     ServerHello,

@@ -22,6 +22,7 @@ from docker_kernel_server import (
     framing,
     handshake,
     journal,
+    message,
     messages,
     outgoing,
     protocol,
@@ -31,7 +32,8 @@ from docker_kernel_server import (
     worker,
 )
 from docker_kernel_server.errors import ProtocolError
-from docker_kernel_server.messages import EVENTS, REQUESTS, Message
+from docker_kernel_server.message import Message
+from docker_kernel_server.messages import EVENTS, REQUESTS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text(encoding="utf-8")
 WORDS = {
@@ -115,12 +117,12 @@ def test_the_worked_example_is_right() -> None:
     text = section("### A worked example")
     hello, answer, final, auth = examples(text)
     secret = re.findall(r"the secret `(.*?)`", text)[0].encode()
-    for role, message in (("server", answer), ("client", auth)):
+    for role, proof_of in (("server", answer), ("client", auth)):
         lines = section("## The handshake").split("```")[1].strip().split("\n")
         assert lines == ["docker-kernel 1", "ROLE", "CLIENT NONCE", "SERVER NONCE"]
         signed = "\n".join([lines[0], role, hello["nonce"], answer["nonce"]])
         proof = hmac.new(secret, signed.encode(), hashlib.sha256).hexdigest()
-        assert message["proof"] == proof
+        assert proof_of["proof"] == proof
         assert handshake.prove(secret, role, hello["nonce"], answer["nonce"]) == proof
     assert final == {"type": "final", "id": hello["id"], "status": 0}
 
@@ -161,7 +163,7 @@ def test_the_bounds_are_the_codes() -> None:
         f"{protocol.MAX_HANDSHAKE_LINE_BYTES // 1024} KiB"
     )
     assert (
-        bounds["`id`, `client`, `session` and `subshell`"] == f"{messages.MAX_ID_CHARS} characters"
+        bounds["`id`, `client`, `session` and `subshell`"] == f"{message.MAX_ID_CHARS} characters"
     )
     assert bounds["how deep JSON may be nested"] == f"{framing.MAX_DEPTH} levels"
     many = bounds["objects and lists in a line"]
@@ -188,7 +190,7 @@ def test_the_bounds_are_the_codes() -> None:
     entries = bounds["entries of a folder in one answer"]
     assert int(entries.replace(" ", "")) == files.MAX_ENTRIES
     assert bounds["the time for the handshake"] == f"{connection.HANDSHAKE_SECONDS:.0f} s"
-    assert bounds["`timeout`"].replace(" ", "") == f"0to{messages.MAX_SECONDS}seconds"
+    assert bounds["`timeout`"].replace(" ", "") == f"0to{message.MAX_SECONDS}seconds"
 
 
 def test_every_link_leads_to_a_heading() -> None:

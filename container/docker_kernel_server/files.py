@@ -21,15 +21,8 @@ import threading
 from typing import Any, Callable, Dict, Optional, Tuple, TypeVar, cast
 
 from .errors import BadMessage, RequestRefused
-from .messages import (
-    MAX_PIECE_BYTES,
-    FileRequest,
-    GetFile,
-    Json,
-    ListFiles,
-    PutFile,
-    RemoveFile,
-)
+from .message import Json
+from .messages import MAX_PIECE_BYTES, FileRequest, GetFile, ListFiles, PutFile, RemoveFile
 
 MAX_UPLOADS = 100
 """Files that are on their way in."""

@@ -41,15 +41,14 @@ from .errors import (
 )
 from .framing import MAX_LINE_BYTES, LineSplitter, load_line
 from .handshake import Secret, check_nonce, is_proof, make_nonce, prove
+from .message import MAX_ID_CHARS, Json
 from .messages import (
-    MAX_ID_CHARS,
     Auth,
     Event,
     Fault,
     Final,
     FromClient,
     Hello,
-    Json,
     Resume,
     ServerHello,
     encode,

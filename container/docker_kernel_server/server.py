@@ -23,7 +23,7 @@ from .doorway import Doorway, Strangers
 from .files import Files
 from .framing import keep_freed_memory
 from .limits import read_limits
-from .messages import Json
+from .message import Json
 from .processes import read_machine
 from .sessions import Sessions
 

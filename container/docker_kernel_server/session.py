@@ -18,6 +18,7 @@ from .deaths import Death, look_into
 from .errors import LineTooLong, ProtocolError, RequestRefused
 from .framing import LONG_CHARS, MAX_LINE_BYTES, load_line, type_at_sight
 from .links import WorkerLink, ZygoteLink
+from .message import Json
 from .messages import (
     Chunk,
     ClearOutput,
@@ -33,7 +34,6 @@ from .messages import (
     InputReply,
     InputRequest,
     Interrupt,
-    Json,
     Request,
     Result,
     SessionDied,

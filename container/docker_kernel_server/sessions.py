@@ -9,12 +9,12 @@ from typing import Dict, List, Optional
 from .bootstrap import ZygoteProcess
 from .errors import RequestRefused
 from .links import ZygoteLink
+from .message import Json
 from .messages import (
     CloseSession,
     Final,
     InputReply,
     Interrupt,
-    Json,
     OpenSession,
     RestartSession,
     SessionRequest,

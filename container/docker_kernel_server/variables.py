@@ -10,7 +10,8 @@ from typing import Any
 
 from . import values
 from .errors import RequestRefused
-from .messages import Json, Pull, Push
+from .message import Json
+from .messages import Pull, Push
 from .shells import Shell
 
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docker_kernel_server.messages import MAX_SECONDS
+from docker_kernel_server.message import MAX_SECONDS
 
 from ..errors import DockerKernelError, SettingError
 from .options import add_settings, given_settings
