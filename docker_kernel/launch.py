@@ -63,5 +63,7 @@ def _end(launcher: Launcher) -> None:
     In a thread: an exception in the midst of an import is lost, or leaves the import's lock held,
     and the start waits for that.
     """
-    launcher.stop()
-    os._exit(0)
+    try:
+        launcher.stop()
+    finally:
+        os._exit(0)

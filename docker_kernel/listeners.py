@@ -50,6 +50,7 @@ class Listeners:
         with suppress(OSError, ValueError, TypeError, KeyError, OverflowError):
             found = json.loads(Path(connection_file).read_text())
             if found["transport"] == "tcp":
+                socket.inet_pton(socket.AF_INET, found["ip"])  # no name, and no "*"
                 for channel in CHANNELS:
                     self._listen(found["ip"], int(found[channel]))
 

@@ -48,6 +48,7 @@ class Sandbox:
         self._on_notice = on_notice
         self.gate = gate or Gate(settings, on_notice)
         self._progress = progress
+        self._stopped = False
         self._handover = handover
         self._made: Backend | None = None
         self._making = threading.Lock()
@@ -56,12 +57,13 @@ class Sandbox:
         self._starting = threading.Lock()
         self._endpoint: Endpoint | None = None
         self._client: Client | None = None
-        self._stopped = False
 
     def _backend(self) -> Backend:
         """Made when it is needed: what knows of engines is slow to import."""
         with self._making:
             if self._made is None:
+                if self._stopped:
+                    raise StartCancelled
                 self._made = make_backend(self.settings, self._handover)
             return self._made
 
@@ -118,11 +120,13 @@ class Sandbox:
 
     def stop(self) -> None:
         """End the connection and the server, within 3 s. The sandbox can't be used after it."""
-        self._stopped = True
+        with self._making:
+            self._stopped, made = True, self._made
         client = self._client
         if client is not None:
             client.close()
-        self._backend().stop()
+        if made is not None:
+            made.stop()
 
     def leave(self) -> None:
         """End the connection and let the server run, for who has the `handover`."""
@@ -146,21 +150,22 @@ class Sandbox:
 
     def log(self) -> str:
         """The last lines that the server has printed, as far as this process sees them."""
-        return self._backend().log()
+        return self._made.log() if self._made else ""
 
     def handover(self) -> dict[str, str] | None:
         """What another process needs to take the server over, a secret too; None: it can't."""
         return self._backend().handover() if self._client is not None else None
 
     def _start(self, deadline: Deadline) -> Client:
+        backend = self._backend()
         try:
-            self._endpoint = self._backend().start(deadline, self._progress)
+            self._endpoint = backend.start(deadline, self._progress)
             with deadline.step("connecting to the server"):
                 return self._connect(self._endpoint, deadline)
         except BaseException as exc:
             self._endpoint = None
-            last = self._backend().log().splitlines()[-LAST_LINES:]
-            self._backend().stop()
+            last = backend.log().splitlines()[-LAST_LINES:]
+            backend.stop()
             if isinstance(exc, ServerNotThere) and self.settings.resolved_mode() != "attached":
                 # It is our own server that isn't there: not the address is wrong, but the start.
                 if deadline.expired:

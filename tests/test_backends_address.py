@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docker_kernel.backends.address import Address, Tls, default_url, find
+from docker_kernel.backends.address import Address, Tls, default_url, find, proxies
 from docker_kernel.errors import EngineError
 
 
@@ -173,3 +173,46 @@ def test_tls_of_a_context(tmp_path: Path) -> None:
 )
 def test_an_unsafe_way_is_told(address: Address, words: str) -> None:
     assert (words in address.unsafe) if words else address.unsafe == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "prefix"),
+    [
+        ("unix:///var/run/docker.sock", ""),
+        ("tcp://far:2376", ""),
+        ("tcp://far:2376/behind/", "/behind"),
+        ("ssh://me@far:22/run/docker.sock", ""),
+    ],
+)
+def test_what_stands_before_the_apis_paths(url: str, prefix: str) -> None:
+    assert Address(url).prefix == prefix
+
+
+PROXIES = {
+    "default": {"httpProxy": "http://proxy:1", "noProxy": "localhost"},
+    "tcp://far:2376": {"httpsProxy": "http://other:2"},
+}
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("unix:///sock", {"http_proxy": "http://proxy:1", "no_proxy": "localhost"}),
+        ("tcp://far:2376", {"https_proxy": "http://other:2"}),
+    ],
+)
+def test_the_proxies_that_docker_gives_its_containers(
+    url: str, found: dict[str, str], tmp_path: Path
+) -> None:
+    """As `docker run` does, by both spellings."""
+    environ = {"DOCKER_CONFIG": str(tmp_path)}
+    assert proxies(environ, url) == {}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": PROXIES}))
+    both = {**found, **{name.upper(): value for name, value in found.items()}}
+    assert proxies(environ, url) == both
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"proxies": 1}', '{"proxies": {"default": []}}'])
+def test_a_config_without_proxies(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert proxies({"DOCKER_CONFIG": str(tmp_path)}, "unix:///sock") == {}

@@ -67,8 +67,11 @@ class Handler(BaseHTTPRequestHandler):
         status, content = self.server.answers.get(urlsplit(self.path).path, (200, told))
         self.send_response(status)
         # As an engine sends what is long.
-        self.send_header("Transfer-Encoding", "chunked")
+        if status != http.client.NOT_MODIFIED:
+            self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        if status == http.client.NOT_MODIFIED:
+            return
         for piece in (content[:7], content[7:]):
             if piece:
                 self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
@@ -129,6 +132,17 @@ def test_what_is_asked(engine: Engine, calls: Calls) -> None:
     ]
     query = parse_qs(urlsplit(listed[1]).query)
     assert (query["all"], json.loads(query["filters"][0])) == (["1"], {"label": ["x"]})
+
+
+def test_what_runs_already_is_started(engine: Engine, calls: Calls) -> None:
+    engine.answers["/v1.41/containers/n/start"] = 304, b""
+    calls.start("n")
+
+
+def test_a_redirection_is_a_refusal(engine: Engine, calls: Calls) -> None:
+    engine.answers["/v1.41/containers/create"] = 301, b""
+    with pytest.raises(Refused, match="301"):
+        calls.create_container("n", {})
 
 
 def test_a_connection_that_was_dropped_is_no_error(engine: Engine, calls: Calls) -> None:

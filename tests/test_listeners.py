@@ -117,6 +117,8 @@ def test_a_port_that_is_taken_is_left_to_who_can_say_so(
     [
         {"transport": "ipc"},
         {"ip": "nowhere.invalid"},
+        {"ip": ""},
+        {"ip": "*"},
         {"shell_port": "a"},
         {"shell_port": None},
         {"shell_port": 0, "iopub_port": 0, "stdin_port": 0, "control_port": 0},

@@ -117,6 +117,17 @@ def test_stop_is_the_end(sandbox: Sandbox) -> None:
         sandbox.client()
 
 
+def test_stop_before_anything_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is made for it; and a start that comes by then makes nothing either."""
+    made: list[Settings] = []
+    monkeypatch.setattr("docker_kernel.sandbox.make_backend", lambda *_: made.append(Settings()))
+    sandbox = Sandbox(Settings(mode="docker"))
+    sandbox.stop()
+    with pytest.raises(StartCancelled):
+        sandbox._backend()
+    assert made == []
+
+
 def test_a_start_that_fails_can_be_tried_again(free_port: int, sessions: Sessions) -> None:
     sandbox = Sandbox(settings(free_port))
     for _ in range(2):

@@ -65,7 +65,7 @@ def make_backend(settings: Settings, handover: Mapping[str, str] | None = None) 
     """The backend for `settings`. With a `handover`, `start` takes that server over if it still
     runs."""
     mode = settings.resolved_mode()
-    # Each module is imported where it is needed: the Docker SDK alone takes 0.2 s.
+    # Each is slow to import.
     if mode == "attached":
         if settings.container:
             from .joined import JoinedBackend

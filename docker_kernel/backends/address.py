@@ -31,6 +31,12 @@ CONTEXT = "the Docker context"
 
 _OVER_TCP = ("tcp", "http", "https")
 _DEFAULT = "default"
+_PROXIES = (
+    ("httpProxy", "http_proxy"),
+    ("httpsProxy", "https_proxy"),
+    ("ftpProxy", "ftp_proxy"),
+    ("noProxy", "no_proxy"),
+)
 _RIGHT_TLS = "set DOCKER_TLS_VERIFY and DOCKER_CERT_PATH right, or unset both"
 
 
@@ -93,7 +99,7 @@ class Address:
     @property
     def prefix(self) -> str:
         """What stands before each path of the API, "" in most cases."""
-        return self.parts.path.rstrip("/") if self.parts.port else ""
+        return self.parts.path.rstrip("/") if self.over_tcp else ""
 
     @property
     def remote(self) -> bool:
@@ -117,9 +123,21 @@ def find(environ: Mapping[str, str]) -> Address:
         named = "DOCKER_HOST"
         _check(url, named)
         return Address(url, named, _tls_of_environment(environ) if _has_tls(url) else None)
-    folder = Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    folder = _config_folder(environ)
     name = environ.get("DOCKER_CONTEXT") or _current_context(folder)
     return Address(default_url()) if name == _DEFAULT else _of_context(folder, name)
+
+
+def proxies(environ: Mapping[str, str], url: str) -> dict[str, str]:
+    """The variables that Docker's own program gives each container of this engine, by what
+    ~/.docker/config.json says of proxies."""
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        text = (_config_folder(environ) / "config.json").read_text("utf-8")
+        all_of_them = json.loads(text).get("proxies") or {}
+        chosen = all_of_them.get(url) or all_of_them.get("default") or {}
+        names = {name: str(chosen[key]) for key, name in _PROXIES if chosen.get(key)}
+        return {**names, **{name.upper(): value for name, value in names.items()}}
+    return {}
 
 
 def default_url() -> str:
@@ -127,6 +145,10 @@ def default_url() -> str:
     if sys.platform == "win32":
         return "npipe:////./pipe/docker_engine"
     return "unix:///var/run/docker.sock"
+
+
+def _config_folder(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
 
 
 def _is_here(host: str) -> bool:

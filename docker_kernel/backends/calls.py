@@ -10,9 +10,10 @@ from __future__ import annotations
 import http.client
 import json
 import selectors
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -26,6 +27,8 @@ CONNECT_SECONDS = 10.0
 """How long an engine may take to accept a connection; its answer may take longer."""
 
 Json = dict[str, Any]
+
+_NOTHING_CHANGED = http.client.NOT_MODIFIED
 
 
 class Refused(Exception):
@@ -53,22 +56,32 @@ class Calls:
         self._idle: deque[_Connection] = deque()
         self._closed = False
         self._sdk: Client | None = None
+        self._making = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
-        if self._sdk is None:
-            from .sdk import Client  # slow
+        if self._address.socket:
+            # The SDK would find out for itself whether somebody listens, and leave a socket open.
+            dial(self._address, self.timeout).close()
+        with self._making:
+            if self._sdk is None:
+                from .sdk import Client  # slow
 
-            self._sdk = Client(self._address, self.api_version, self.timeout)
+                self._sdk = Client(self._address, self.api_version, self.timeout)
         self._sdk.timeout = self.timeout
         return getattr(self._sdk, name)
 
     def close(self) -> None:
         """Close the connections; a call that comes later makes a new one for itself."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
-        if self._sdk is not None:
-            self._sdk.close()
+        self._let_go()
+        with self._making:
+            if self._sdk is not None:
+                self._sdk.close()
+
+    def _let_go(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
 
     def engine_version(self) -> Any:
         """What the engine says of its own version."""
@@ -143,7 +156,8 @@ class Calls:
             connection.request(method, target, body, headers)
             answer = connection.getresponse()
             content = answer.read()
-        if answer.status >= http.client.BAD_REQUEST:
+        # To start what runs already changes nothing, and is no error.
+        if answer.status >= http.client.MULTIPLE_CHOICES and answer.status != _NOTHING_CHANGED:
             raise Refused(answer.status, words_of(content) or answer.reason)
         try:
             return json.loads(content) if content else None
@@ -160,10 +174,9 @@ class Calls:
         except BaseException:
             connection.close()
             raise
+        self._idle.append(connection)
         if self._closed:
-            connection.close()
-        else:
-            self._idle.append(connection)
+            self._let_go()
 
     def _take(self) -> _Connection:
         while True:
@@ -180,7 +193,7 @@ class _Connection(http.client.HTTPConnection):
     """A connection to an engine, whichever way leads there."""
 
     def __init__(self, address: Address) -> None:
-        super().__init__("docker")
+        super().__init__(address.host or "docker", address.parts.port)
         self._address = address
         self._seconds = CONNECT_SECONDS
 

@@ -237,6 +237,7 @@ class DockerBackend(Stoppable):
             choice.folder,
             choice.user,
             engine.remote,
+            engine.proxies,
         )
 
     def _gpus(self, engine: Engine, deadline: Deadline) -> list[dict[str, Any]]:

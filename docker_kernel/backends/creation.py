@@ -6,7 +6,7 @@ import io
 import tarfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Plan:
     user: User
     remote: bool = False
     """Whether the engine is on another machine, so that a port there is of no use here."""
+    proxies: Mapping[str, str] = field(default_factory=dict)
+    """The variables by which the container finds the network's proxies."""
 
     def has_port(self, settings: Settings) -> bool:
         """Whether the server's port is published; else the engine's own API leads to it."""
@@ -64,7 +66,7 @@ def creation(
     if plan.folder is not None:
         mounts += bind(plan.folder, WORKPLACE)
         marks[f"{PREFIX}workspace"] = str(plan.folder)
-    environment = {**_environment(plan, settings), **settings.env}
+    environment = {**plan.proxies, **_environment(plan, settings), **settings.env}
     port = f"{SERVER_PORT}/tcp"
     return {
         "Image": plan.image_id,

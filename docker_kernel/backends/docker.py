@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -19,7 +17,7 @@ from ..errors import (
 )
 from ..sockets import SocketStream
 from . import streams
-from .address import find
+from .address import find, proxies
 from .calls import CONNECT_SECONDS, Calls, Refused
 from .streams import STDERR, STDOUT, PipeStream, ProgramStream
 
@@ -40,6 +38,8 @@ class Engine:
         """
         self.address = find(environ)
         self.url = self.address.url
+        self.proxies = proxies(environ, self.url)
+        """The variables by which a container finds the network's proxies."""
         self.api = Calls(self.address, _whole_seconds(deadline))
         with ExitStack() as undo:
             undo.callback(self.api.close)
@@ -182,7 +182,6 @@ class Engine:
         with deadline.step(what, counted):
             try:
                 with streams.os_errors():
-                    _knock(self.address.socket, _whole_seconds(deadline))
                     yield
             except Refused as exc:
                 raise EngineRefused(f"{what} failed", exc.words, status=exc.status) from exc
@@ -235,18 +234,6 @@ class Attachment:
     def close(self) -> None:
         """Let go of the container; wakes whoever reads `chunks`."""
         self._stream.close()
-
-
-def _knock(path: str, timeout: float) -> None:
-    """Raise OSError where nobody listens on the Unix socket at `path`, if that is one.
-
-    Before every call, as the SDK would find out for itself, and leave a socket open.
-    """
-    if sys.platform == "win32" or not path:
-        return
-    with socket.socket(socket.AF_UNIX) as knocking:
-        knocking.settimeout(timeout)
-        knocking.connect(path)
 
 
 def _whole_seconds(deadline: Deadline) -> int:

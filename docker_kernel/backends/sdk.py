@@ -50,6 +50,8 @@ class Client(docker.APIClient):  # type: ignore[misc,unused-ignore]
             self.mount("http://", _SshAdapter(address.url, CONNECT_SECONDS))
         else:
             super().__init__(address.url, version=version, timeout=timeout, tls=_tls(address))
+        # No proxy is on the way to an engine, as on that of the calls which aren't the SDK's.
+        self.trust_env = False
 
     def request(self, *arguments: Any, **keys: Any) -> Any:
         """As any session's of requests."""

@@ -57,9 +57,12 @@ def dial(address: Address, seconds: float) -> socket.socket:
             raise
         return sock
     try:
-        return socket.create_connection((address.host, address.parts.port or 0), seconds)
+        sock = socket.create_connection((address.host, address.parts.port or 0), seconds)
     except TimeoutError as exc:
         raise SilentEngine from exc
+    # A request's head and its body leave one after the other.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
 
 
 def connect(address: Address, seconds: float) -> SocketStream:

@@ -54,16 +54,13 @@ def _all(
             return
     with ExitStack() as stack:
         if mode == "docker" or settings.container:
-            obstacles = list(machine.in_the_way(environ))
-            yield from obstacles
             try:
                 engine = stack.enter_context(closing(Engine(environ, Deadline(CONNECT_SECONDS))))
                 known = engines.ask(engine)
             except DockerKernelError as exc:
                 yield of_error("engine", exc)
                 return
-            found = engines.judge(known, environ)
-            yield from (item for item in found if item.id != "proxy" or not obstacles)
+            yield from engines.judge(known, environ)
             if mode == "docker" and not broken:
                 for finding in engines.image(engine, settings):
                     container = container and finding.level == "ok"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import metadata
-from urllib.parse import urlsplit
 
 from docker_kernel_server import __version__
 
@@ -131,25 +130,6 @@ def proxies(environ: Mapping[str, str]) -> dict[str, str]:
         if value := environ.get(name) or environ.get(name.upper()):
             found[scheme] = hide_password(value)
     return found
-
-
-def in_the_way(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """A proxy between us and an engine that has a port: the SDK goes through it."""
-    import requests.utils  # type: ignore[import-untyped,unused-ignore]
-
-    parts = urlsplit(engine_url(environ))
-    if parts.scheme not in ("tcp", "http", "https") or not parts.hostname:
-        return
-    scheme = "https" if environ.get("DOCKER_TLS_VERIFY") or parts.scheme == "https" else "http"
-    used = requests.utils.get_environ_proxies(f"{scheme}://{parts.netloc}").get(scheme)
-    if used:
-        yield Finding(
-            "proxy",
-            "problem",
-            f"the way to the engine at {parts.netloc} goes through the proxy {hide_password(used)}",
-            "a proxy seldom reaches an engine, and should never see what is said to it",
-            f"export NO_PROXY={','.join(filter(None, [environ.get('NO_PROXY'), parts.hostname]))}",
-        )
 
 
 def hide_password(url: str) -> str:

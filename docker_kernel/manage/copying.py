@@ -106,7 +106,7 @@ def _is_mounted(sandbox: Sandbox) -> bool:
     """Whether the container sees the workspace folder. Raises EngineError, StartTimeout."""
     if not sandbox.container:
         return False
-    from ..backends.docker import Engine  # brings the Docker SDK
+    from ..backends.docker import Engine  # slow
 
     with (
         closing(Engine(os.environ, Deadline(CONNECT_SECONDS))) as engine,

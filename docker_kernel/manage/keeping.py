@@ -56,7 +56,7 @@ def commit(sandbox: Sandbox, tag: str, show: Show, use: str) -> str:
 
     Raises UsageError, EngineError, ImageError, StartTimeout.
     """
-    # These bring the Docker SDK.
+    # These are slow to import.
     from ..backends import committing
     from ..backends.docker import Engine
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import os
 import socket
 import subprocess
@@ -744,3 +745,16 @@ def test_an_image_fills_no_volume_of_another_image(
     there = {volume.name for volume in docker_client.volumes.list()}
     assert not set(volumes[0].values()) & there
     assert set(volumes[1].values()) <= there
+
+
+def test_a_container_has_the_proxies_that_docker_would_give_it(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A company's network is reached through them alone; settings win."""
+    proxies = {"default": {"httpProxy": "http://proxy:1", "httpsProxy": "http://proxy:2"}}
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    backend = make(env='{"HTTPS_PROXY": "http://mine:3"}')
+    endpoint = backend.start(Deadline(120), print)
+    code = 'import os; found = [os.environ.get(n) for n in ("http_proxy", "HTTP_PROXY", "HTTPS_PROXY")]'
+    assert run(endpoint, code) == ["http://proxy:1", "http://proxy:1", "http://mine:3"]
