@@ -14,6 +14,7 @@ import asyncio
 import atexit
 import builtins
 import contextlib
+import gc
 import getpass
 import importlib
 import os
@@ -366,6 +367,9 @@ class Worker(Console):
 
 def _run_exit_handlers() -> None:
     """What Python does at its end; os._exit, which ends a fork, doesn't."""
+    # IPython looks for garbage before it lets go of the variables. Through what completion has read
+    # of libraries that takes 0.15 s, for which a restart would wait.
+    gc.freeze()
     # The first are those of thread and process pools. The others wait for children that these end.
     for handler in reversed(getattr(threading, "_threading_atexits", [])):
         with contextlib.suppress(Exception):
