@@ -756,5 +756,6 @@ def test_a_container_has_the_proxies_that_docker_would_give_it(
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     backend = make(env='{"HTTPS_PROXY": "http://mine:3"}')
     endpoint = backend.start(Deadline(120), print)
-    code = 'import os; found = [os.environ.get(n) for n in ("http_proxy", "HTTP_PROXY", "HTTPS_PROXY")]'
-    assert run(endpoint, code) == ["http://proxy:1", "http://proxy:1", "http://mine:3"]
+    names = ["http_proxy", "HTTP_PROXY", "HTTPS_PROXY"]
+    found = run(endpoint, f"import os; found = [os.environ.get(name) for name in {names}]")
+    assert found == ["http://proxy:1", "http://proxy:1", "http://mine:3"]
