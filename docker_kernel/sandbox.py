@@ -52,8 +52,8 @@ class Sandbox:
         self._handover = handover
         self._made: Backend | None = None
         self._making = threading.Lock()
-        if settings.resolved_mode() != "docker":
-            self._backend()  # what is wrong with an address shows here
+        if settings.resolved_mode() != "docker" or settings.mode == "auto":
+            self._backend()  # quick; and what is wrong with an address shows here
         self._starting = threading.Lock()
         self._endpoint: Endpoint | None = None
         self._client: Client | None = None
