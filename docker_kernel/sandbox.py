@@ -130,9 +130,12 @@ class Sandbox:
 
     def leave(self) -> None:
         """End the connection and let the server run, for who has the `handover`."""
-        self._stopped = True
+        with self._making:
+            self._stopped, made = True, self._made
         if self._client is not None:
             self._client.close()
+        if made is not None:
+            made.leave()
 
     @property
     def notices(self) -> list[str]:

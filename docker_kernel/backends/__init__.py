@@ -50,6 +50,10 @@ class Backend(Protocol):
         It holds the secret. None where the server can't be taken over.
         """
 
+    def leave(self) -> None:
+        """Let go of the server, and let it run on for who has the `handover`; where there is none,
+        as `stop`."""
+
 
 def describe(settings: Settings) -> str:
     """What a container of these settings is like, in one line: image, limits, network."""

@@ -40,6 +40,9 @@ class AttachedBackend:
     def stop(self) -> None:
         """Nothing: whoever started the server ends it."""
 
+    def leave(self) -> None:
+        """Nothing."""
+
     def describe(self) -> str:
         """One line for the banner."""
         return f"attached to the server at {self._endpoint}"

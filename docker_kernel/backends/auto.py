@@ -54,6 +54,11 @@ class AutoBackend(Stoppable):
         """What another process needs to take the server over."""
         return self._taken.handover() if self._taken is not None else None
 
+    def leave(self) -> None:
+        """Let go of the server."""
+        if self._taken is not None:
+            self._taken.leave()
+
     def _start(self, deadline: Deadline, progress: Progress) -> Endpoint:
         if self._taken is None:
             self._taken = self._take(deadline, progress)

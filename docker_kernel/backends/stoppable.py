@@ -52,6 +52,10 @@ class Stoppable:
         finally:
             self._lock.release()
 
+    def leave(self) -> None:
+        """As `stop`: nobody could take it over."""
+        self.stop()
+
     def _start(self, deadline: Deadline, progress: Progress) -> Endpoint:
         """Start the server; between its steps, `_check_stopping`."""
         raise NotImplementedError
