@@ -31,8 +31,8 @@ MAX_SECONDS = 10**9
 
 STREAMS = ("stdout", "stderr")
 
-# The checks, by the annotation as it is written below. One table, so that a message's class body is
-# all there is to say of it.
+# The checks, by the annotation as it stands in messages.py. One table, so that a message's class
+# body is all there is to say of it.
 _TYPES: Dict[str, Tuple[type, ...]] = {
     "str": (str,),
     "int": (int,),

@@ -161,7 +161,7 @@ class DockerBackend(Stoppable):
             if (endpoint := self._take_over(engine, handover, deadline)) is not None:
                 return endpoint
         plan = self._make_plan(engine, deadline, progress)
-        kept = self._kept(engine, plan, deadline)
+        kept = self._kept(engine, plan)
         endpoint = self._take_kept(engine, kept, deadline)
         if endpoint is None:
             progress(f"starting a container of {plan.image}")
@@ -175,7 +175,7 @@ class DockerBackend(Stoppable):
             self._keepers.append(Warmer(kept, self._spare))
         return endpoint
 
-    def _kept(self, engine: Engine, plan: Plan, deadline: Deadline) -> list[HandoverFile]:
+    def _kept(self, engine: Engine, plan: Plan) -> list[HandoverFile]:
         """The notes of the containers that are started ahead for such a plan."""
         if not self._settings.warm or self._first_lease is not None:
             return []
