@@ -222,10 +222,6 @@ class _Connection(http.client.HTTPConnection):
 
 def _dial(address: Address, seconds: float) -> Any:
     """A socket to an engine."""
-    if address.parts.scheme == "npipe":
-        from .sdk import open_pipe
-
-        return open_pipe(address, seconds)
     plain = dial(address, seconds)
     if address.tls is None:
         return plain

@@ -19,7 +19,7 @@ from ..sockets import SocketStream
 from . import streams
 from .address import find, proxies
 from .calls import CONNECT_SECONDS, Calls, Refused
-from .streams import STDERR, STDOUT, PipeStream, ProgramStream
+from .streams import STDERR, STDOUT, ProgramStream
 
 _DEFAULT_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 
@@ -148,19 +148,12 @@ class Engine:
         is as for `calling`; it is closed then."""
         with ExitStack() as undo:
             with self._mapped(what, deadline):
-                stream = self._connect(min(CONNECT_SECONDS, deadline.remaining()))
+                stream = streams.connect(self.address, min(CONNECT_SECONDS, deadline.remaining()))
                 undo.callback(stream.close)
                 stream.set_timeout(_whole_seconds(deadline))
                 yield stream, f"{self.address.prefix}/v{self.version}"
                 stream.set_timeout(None)
             undo.pop_all()  # also a step that fails at its end leaves no connection
-
-    def _connect(self, seconds: float) -> SocketStream:
-        if self.address.parts.scheme == "npipe":
-            from .sdk import open_pipe
-
-            return PipeStream(open_pipe(self.address, seconds), self.url)
-        return streams.connect(self.address, seconds)
 
     def _ask_version(self) -> str:
         """The version of its API that the engine speaks: old and new ones share few."""

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from ..errors import ConnectionLost, EngineRefused
 from ..sockets import RECEIVE_BYTES, SEND_BYTES, SocketStream, TcpStream
@@ -41,8 +42,12 @@ class SilentEngine(OSError):
     """Nothing answers where an engine should listen, not even that nobody does."""
 
 
-def dial(address: Address, seconds: float) -> socket.socket:
-    """A socket to the engine itself, before any TLS. Raises OSError."""
+def dial(address: Address, seconds: float) -> Any:
+    """A socket to the engine itself, before any TLS, or a pipe of Windows. Raises OSError."""
+    if address.parts.scheme == "npipe":
+        from .sdk import open_pipe  # slow, and only Windows needs it
+
+        return open_pipe(address, seconds)
     if address.parts.scheme == "ssh":
         from .ssh import SshSocket  # few need it
 
@@ -68,6 +73,8 @@ def dial(address: Address, seconds: float) -> socket.socket:
 def connect(address: Address, seconds: float) -> SocketStream:
     """A stream to the engine itself. Raises OSError, ConnectionLost."""
     sock = dial(address, seconds)
+    if address.parts.scheme == "npipe":
+        return PipeStream(sock, address.url)
     if not address.over_tcp:
         return SocketStream(sock, address.url)
     plain = TcpStream(sock, address.url)
