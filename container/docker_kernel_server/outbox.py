@@ -1,17 +1,23 @@
-"""The worker's end of the wire, and the one thread that writes to it.
+"""The worker's end of the wire.
 
 Whoever has something to send puts it into a queue, which is one step: neither a signal's handler
-that raises, nor an interrupt, nor the garbage collector comes in the middle of it. Handlers run in
-the main thread alone, so the thread that sends is never torn out of a line.
+that raises, nor an interrupt, nor the garbage collector comes in the midst of it. A thread sends
+what is in the queue: handlers run in the main thread alone, so it is never torn out of a line.
+
+To wake that thread, and to wait for it, takes ten times as long as to send. So the main thread
+sends a little by itself, where that can be one step as well (`_send_here`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import sys
 import threading
+import time
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import List, Tuple, Union
+from typing import List, Optional, Tuple, Union
 
 from .framing import dump_line, keep_freed_memory
 
@@ -35,49 +41,74 @@ ITEM_BYTES = 100
 PATIENCE_SECONDS = 1.0
 """How long a flush waits for a server that doesn't read. What it wanted to send keeps its turn."""
 
+MAX_BYTES_HERE = 16 * 1024
+"""So much Linux takes as a whole or not at all, on a socket of this kind that doesn't wait."""
+
+HERE = sys.platform == "linux" and sys.version_info >= (3, 11)
+"""Before 3.11, Python looks for signals between almost any two of its steps; since then, only where
+a call has returned, a function begins or a loop goes round."""
+
 Text = Tuple[str, str, str]
 """Stream, cell, text."""
 
+Item = Union[Text, bytes, threading.Lock]
+"""A text, a line, or the lock of one who waits for what was put before it."""
+
 
 class Outbox:
-    """Sends texts and lines in the order in which they were put, from any thread."""
+    """Sends texts and lines in the order in which they were put, from any thread.
+
+    Made in the main thread.
+    """
 
     def __init__(self, wire: socket.socket) -> None:
         keep_freed_memory()
         self._wire = wire
-        # A text, a line, or the lock of one who waits for what was put before it.
-        self._queue: SimpleQueue[Union[Text, bytes, threading.Lock]] = SimpleQueue()
+        self._queue: List[Item] = []
         # About what waits. Threads that write at the same time may miscount it, until it's empty.
         self._waiting = 0
-        self._sent = 0.0
         self._fresh = True
+        self._sent = 0.0
+        # Of the main thread and the one that sends, one at a time takes from the queue.
+        self._main = threading.get_ident()
+        self._here = self._there = False
+        self._removed = 0
+        self._urgent = False
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        # The thread that sends wants to be woken when more than this waits.
+        self._wake_past = sys.maxsize
         self._thread = threading.Thread(target=self._run, name="docker-kernel-sender", daemon=True)
         self._thread.start()
 
     def put_text(self, stream: str, cell: str, text: str) -> None:
         """Send text; what ends a line after a pause or an event has left when this returns."""
-        self._queue.put((stream, cell, text))
+        self._queue.append((stream, cell, text))
         self._waiting += len(text) + ITEM_BYTES
         if self._waiting > MAX_WAITING_BYTES:
             self._wait_for_room()
         elif text[-1] == "\n" and (self._fresh or monotonic() - self._sent > FLUSH_SECONDS):
             self._fresh = False
             self.flush()
+        elif self._waiting > self._wake_past:
+            self._ring()
 
     def put_line(self, line: bytes) -> None:
         """Send a line, at once."""
-        self._queue.put(line)
-        self._fresh = True
+        self._queue.append(line)
         self._waiting += len(line)
+        self._fresh = True
         if self._waiting > MAX_WAITING_BYTES:
             self._wait_for_room()
+        elif not self._send_here():
+            self._hurry()
 
     def flush(self, patience: float = PATIENCE_SECONDS) -> None:
         """Return when all that was put has left, or after so many seconds; -1 for any time."""
-        if not self._is_sender():
+        if not self._is_sender() and not self._send_here():
             left = threading.Lock()
             left.acquire()
-            self._queue.put(left)
+            self._queue.append(left)
+            self._hurry()
             left.acquire(timeout=patience)
 
     def _wait_for_room(self) -> None:
@@ -88,50 +119,114 @@ class Outbox:
         """The collector may call code of the person's in the thread that sends."""
         return threading.get_ident() == self._thread.ident
 
+    def _send_here(self) -> bool:
+        """Send what waits, if it is little and the server reads; say whether all of it has left."""
+        if not HERE or self._here or self._waiting > MAX_BYTES_HERE:
+            return False
+        if threading.get_ident() != self._main:
+            return False
+        removed = self._removed
+        batch = _Batch(self._queue)
+        data = batch.close()
+        if len(data) > MAX_BYTES_HERE or batch.locks:
+            return False
+        done = slice(batch.count)
+        sending = map(self._wire.send, [data], [socket.MSG_DONTWAIT])
+        # From here on no call returns, no loop goes round, and nothing is made that the collector
+        # looks after: so nobody comes between the sending and the removal. That is why it is a loop
+        # that leads to the call of `send`.
+        try:
+            self._here = True
+            if self._there or self._removed != removed:
+                return False
+            for _ in sending:
+                del self._queue[done]
+                self._removed += 1
+                break
+        except OSError:
+            return False
+        finally:
+            self._here = False
+        self._sent = monotonic()
+        self._waiting -= batch.size
+        return True
+
+    # -- the thread that sends
+
+    def _hurry(self) -> None:
+        self._urgent = True
+        if self._wake_past < sys.maxsize:
+            self._ring()
+
+    def _ring(self) -> None:
+        if self._bell.empty():
+            self._bell.put(None)
+
     def _run(self) -> None:
         while True:
-            batch = _Batch()
-            batch.add(self._queue.get())
-            try:
-                self._collect(batch)
-                self._wire.sendall(batch.close())
-            except (OSError, MemoryError):
-                # The wire is closed, and so this process about to end; or there is no room for it.
-                pass
-            self._sent = monotonic()
-            self._waiting -= batch.size
-            for lock in batch.locks:
-                lock.release()
+            self._wait()
+            self._there = True
+            while self._here:
+                time.sleep(0)  # it is in a system call that doesn't wait
+            self._send_there()
+            self._there = False
 
-    def _collect(self, batch: "_Batch") -> None:
-        """Add what has been put, and what comes soon unless something is urgent."""
-        deadline = self._sent + FLUSH_SECONDS
-        while batch.size < FLUSH_BYTES:
-            try:
-                batch.add(self._queue.get_nowait())
-            except Empty:
-                self._waiting = batch.size
-                left = deadline - monotonic()
-                if batch.urgent or left <= 0:
-                    return
-                try:
-                    batch.add(self._queue.get(timeout=left))
-                except Empty:
-                    return
+    def _send_there(self) -> None:
+        self._urgent = False
+        batch = _Batch(self._queue)
+        if not batch.count:  # the main thread was quicker
+            return
+        # Where the wire is closed, this process is about to end; or there is no room for the bytes.
+        with contextlib.suppress(OSError, MemoryError):
+            self._wire.sendall(batch.close())
+        del self._queue[: batch.count]
+        self._removed += 1
+        self._sent = monotonic()
+        self._waiting -= batch.size
+        if self._queue:
+            self._urgent = True
+        for lock in batch.locks:
+            lock.release()
+
+    def _wait(self) -> None:
+        """Return when there is something to send that is urgent, or much, or old enough."""
+        while not self._queue:
+            self._waiting = 0
+            self._sleep(-sys.maxsize, None)
+        # print writes a line and its end one after the other. The main thread sends both: to take
+        # the first at once would only be in its way.
+        deadline = monotonic() + FLUSH_SECONDS
+        while self._queue and not self._urgent and self._waiting < FLUSH_BYTES:
+            left = deadline - monotonic()
+            if left <= 0:
+                return
+            self._sleep(FLUSH_BYTES, left)
+
+    def _sleep(self, wake_past: int, seconds: Optional[float]) -> None:
+        self._wake_past = wake_past
+        # Who put something before that line has not rung.
+        if not (self._queue if seconds is None else self._urgent):
+            with contextlib.suppress(Empty):
+                self._bell.get(timeout=seconds)
+        self._wake_past = sys.maxsize
 
 
 class _Batch:
-    """What leaves together: texts of one stream and cell become one chunk."""
+    """What leaves together, of what is in a queue: texts of one stream and cell are one chunk."""
 
-    def __init__(self) -> None:
-        self.size = 0
-        self.urgent = False
+    def __init__(self, queue: List[Item]) -> None:
+        self.count = self.size = 0
         self.locks: List[threading.Lock] = []
         self._lines: List[bytes] = []
         self._texts: List[str] = []
         self._stream = self._cell = ""
+        for item in queue:
+            self._add(item)
+            self.count += 1
+            if self.size >= FLUSH_BYTES:
+                break
 
-    def add(self, item: Union[Text, bytes, threading.Lock]) -> None:
+    def _add(self, item: Item) -> None:
         if isinstance(item, tuple):
             stream, cell, text = item
             if cell != self._cell or stream != self._stream:
@@ -139,9 +234,7 @@ class _Batch:
                 self._stream, self._cell = stream, cell
             self._texts.append(text)
             self.size += len(text) + ITEM_BYTES
-            return
-        self.urgent = True
-        if isinstance(item, bytes):
+        elif isinstance(item, bytes):
             self._end_chunk()
             self._lines.append(item)
             self.size += len(item)
@@ -149,7 +242,7 @@ class _Batch:
             self.locks.append(item)
 
     def close(self) -> bytes:
-        """The bytes of all that was added."""
+        """The bytes of it all."""
         self._end_chunk()
         return b"".join(self._lines)
 
