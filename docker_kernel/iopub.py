@@ -93,6 +93,12 @@ class IOPub:
         with self._changed:
             self._send_held()
 
+    def settle(self) -> None:
+        """Return when ZeroMQ has all that was sent."""
+        sent = threading.Event()
+        self._thread.schedule(sent.set)  # type: ignore[no-untyped-call]
+        sent.wait(DRAIN_SECONDS)
+
     def close(self) -> None:
         """Send what is held back, and end the thread."""
         with self._changed:
@@ -134,9 +140,7 @@ class IOPub:
         self._unsent += 1
         self._unsent_chars += _weight(output)
         if self._unsent >= MAX_UNSENT_MESSAGES or self._unsent_chars >= MAX_UNSENT_CHARS:
-            sent = threading.Event()
-            self._thread.schedule(sent.set)  # type: ignore[no-untyped-call]
-            sent.wait(DRAIN_SECONDS)
+            self.settle()
             self._unsent = self._unsent_chars = 0
 
     def _serialize(self, output: Output, content: dict[str, Any], parent: Parent) -> None:

@@ -10,6 +10,8 @@ import asyncio
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from traitlets import default
+
 from docker_kernel_server import __version__
 from docker_kernel_server import messages as wire
 from docker_kernel_server.message import MAX_ID_CHARS
@@ -19,6 +21,7 @@ from .errors import DockerKernelError
 from .launcher import in_thread
 from .manage.lines import lines_of
 from .managed import Interrupted, ManagedKernel
+from .router import Asker
 from .subshells import Content, subshell_of
 from .usage import Meter
 
@@ -34,6 +37,11 @@ class DockerKernel(ManagedKernel):
 
     implementation = info.IMPLEMENTATION
     implementation_version = __version__
+
+    @default("_execute_sleep")
+    def _no_sleep(self) -> float:
+        # The base class sleeps so that a cell's output comes before its reply; we wait for it.
+        return 0.0
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -90,10 +98,25 @@ class DockerKernel(ManagedKernel):
     ) -> Content:
         """Run a cell in the session; the content of its execute_reply."""
         asker = self._asker()
-        header = asker.parent["header"]
+        options = {
+            # Some clients send 0 and 1, or null.
+            "silent": bool(silent),
+            "store_history": bool(store_history),
+            "user_expressions": user_expressions or {},
+            "allow_stdin": bool(allow_stdin),
+            "cell_id": cell_id,
+            "metadata": cell_meta or {},
+        }
+        content = await self._run_cell(code, asker, options)
+        # The reply goes by another channel than what the cell has shown, and must not overtake it.
+        self._iopub.settle()
+        return content
+
+    async def _run_cell(self, code: str, asker: Asker, options: Content) -> Content:
+        header, silent = asker.parent["header"], options["silent"]
         try:
             if (lines := lines_of(code)) is not None:
-                content = await self._manage(lines, asker, bool(silent), bool(allow_stdin))
+                content = await self._manage(lines, asker, silent, options["allow_stdin"])
                 return {**content, "execution_count": self._count}
             client = await self._client(asker.parent, silent)
             if not silent:  # nobody would see them, and they are told only once
@@ -102,15 +125,9 @@ class DockerKernel(ManagedKernel):
                 str(header.get("msg_id") or client.new_id())[:MAX_ID_CHARS],
                 self._session_name,
                 code,
-                # Some clients send 0 and 1, or null.
-                silent=bool(silent),
-                store_history=bool(store_history),
-                user_expressions=user_expressions or {},
-                allow_stdin=bool(allow_stdin),
-                cell_id=cell_id,
                 parent=outputs.plain_header(header),
-                metadata=cell_meta or {},
                 subshell=subshell_of(asker.parent),
+                **options,
             )
             final = await self._call(client, request, asker)
         except asyncio.CancelledError:

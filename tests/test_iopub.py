@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,25 @@ def test_flush_sends_at_once(channel: Channel) -> None:
         channel.iopub.flush()
         channel.iopub.publish(outputs.stream("stdout", "b"), PARENT)
     assert [channel.next()[1], channel.next()[1]] == ["a", "b"]
+
+
+def test_settled_is_what_has_left(channel: Channel) -> None:
+    """O1: a reply that is sent after it overtakes no output."""
+    go, settled = threading.Event(), threading.Event()
+
+    def settle() -> None:
+        channel.iopub.settle()
+        settled.set()
+
+    channel.iopub._thread.schedule(go.wait)  # type: ignore[no-untyped-call]
+    channel.iopub.publish(outputs.Output("clear_output", {"wait": False}), PARENT)
+    waiting = threading.Thread(target=settle)
+    waiting.start()
+    assert not channel.subscriber.poll(0)
+    assert not settled.is_set()
+    go.set()
+    waiting.join()
+    assert channel.subscriber.poll(0)
 
 
 def test_the_end_loses_nothing(channel: Channel) -> None:
