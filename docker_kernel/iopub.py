@@ -94,7 +94,11 @@ class IOPub:
             self._send_held()
 
     def settle(self) -> None:
-        """Return when ZeroMQ has all that was sent."""
+        """Send what is held back, and return when ZeroMQ has all that was sent."""
+        self.flush()
+        self._drain()
+
+    def _drain(self) -> None:
         sent = threading.Event()
         self._thread.schedule(sent.set)  # type: ignore[no-untyped-call]
         sent.wait(DRAIN_SECONDS)
@@ -140,7 +144,7 @@ class IOPub:
         self._unsent += 1
         self._unsent_chars += _weight(output)
         if self._unsent >= MAX_UNSENT_MESSAGES or self._unsent_chars >= MAX_UNSENT_CHARS:
-            self.settle()
+            self._drain()
             self._unsent = self._unsent_chars = 0
 
     def _serialize(self, output: Output, content: dict[str, Any], parent: Parent) -> None:

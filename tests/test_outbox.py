@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 from unittest import mock
@@ -49,10 +49,20 @@ class _Ending(Outbox):
         self._thread.join()
 
 
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Such as takes a part of what is sent."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        return ours, listener.accept()[0]
+
+
 @contextlib.contextmanager
-def wire() -> Iterator[tuple[Outbox, socket.socket]]:
+def wire(
+    pair: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair,
+) -> Iterator[tuple[Outbox, socket.socket]]:
     """An outbox, and the server's end of its wire."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = pair()
     theirs.settimeout(30)
     with ours, theirs:
         out = _Ending(ours)
@@ -172,13 +182,12 @@ def test_each_thread_keeps_its_order(
             for kind, group in itertools.groupby(pairs, key=operator.itemgetter(0))
         ]
 
-    with wire() as (out, far):
+    with wire() as (out, far), reading(far) as events:
         other = threading.Thread(target=put, args=("other", others))
         other.start()
         put("ours", ours)
         other.join()
         out.put_line(END)
-        events = read(far)
     for cell, steps in (("ours", ours), ("other", others)):
         mine = [
             (event.get("stream", "line"), event["data"]) for event in events if event["id"] == cell
@@ -314,13 +323,53 @@ def test_a_wire_that_is_closed_is_no_error() -> None:
         out.end()
 
 
-def test_the_bound_of_what_is_sent_here_is_one_piece_for_the_kernel() -> None:
-    """All of it or nothing, with any room that is left in the buffer."""
-    if sys.platform != "linux":
-        pytest.skip("of Linux")
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        for size in (MAX_BYTES_HERE, 1000, 1):
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    assert ours.send(b"x" * size, socket.MSG_DONTWAIT) == size
+@pytest.mark.usefixtures("anywhere")
+def test_a_socket_that_takes_a_part_tears_nothing() -> None:
+    """Not every system's kernel takes a little as a whole."""
+    with wire(tcp_pair) as (out, far), reading(far) as events:
+        for number in range(2000):
+            out.put_line(dump_line({"type": "line", "data": f"{number}{'y' * 3000}"}))
+        out.put_line(END)
+    assert [event["data"].rstrip("y") for event in events] == [str(i) for i in range(2000)]
+
+
+@pytest.mark.usefixtures("anywhere")
+@pytest.mark.parametrize(
+    "put", [lambda out: out.put_text("stdout", "c", "x\n"), lambda out: out.put_line(END)]
+)
+def test_what_was_interrupted_leaves_by_itself(put: Callable[[Outbox], None]) -> None:
+    """Also where nothing comes after it. The interrupt falls behind the first step of all."""
+    interrupted = mock.patch.object(Outbox, "_send_here", side_effect=KeyboardInterrupt)
+    with wire() as (out, far):
+        with interrupted, pytest.raises(KeyboardInterrupt):
+            put(out)
+        assert len(far.recv(1000).splitlines()) == 1
+
+
+@pytest.mark.usefixtures("anywhere")
+def test_where_there_is_no_room_for_it_the_next_one_leaves() -> None:
+    with wire() as (out, far):
+        with mock.patch.object(outbox, "dump_line", side_effect=MemoryError):
+            out.put_text("stdout", "c", "x\n")
+        out.put_text("stdout", "c", "y\n")
+        out.put_line(END)
+        assert texts(read(far)) in ("y\n", "x\ny\n")
+
+
+@pytest.mark.usefixtures("anywhere")
+def test_at_the_recursion_limit_it_is_pythons_error() -> None:
+    """And what was put before that has left, or will."""
+    put, line = 0, dump_line({"type": "line"})
+
+    def deeper() -> None:
+        nonlocal put
+        out.put_line(line)  # behind it, the next line is the first one
+        out.put_text("stdout", "c", f"{put}\n")
+        put += 1
+        deeper()
+
+    with wire() as (out, far), reading(far) as events:
+        with pytest.raises(RecursionError):
+            deeper()
+        out.put_line(END)
+    assert texts(events).split()[:put] == [str(number) for number in range(put)]

@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import List, Optional, Tuple, Union
 
+from .errors import BadMessage
 from .framing import dump_line, keep_freed_memory
 
 FLUSH_SECONDS = 0.01
@@ -42,11 +43,12 @@ PATIENCE_SECONDS = 1.0
 """How long a flush waits for a server that doesn't read. What it wanted to send keeps its turn."""
 
 MAX_BYTES_HERE = 16 * 1024
-"""So much Linux takes as a whole or not at all, on a socket of this kind that doesn't wait."""
+"""More than this is left to the thread: the person's code goes on meanwhile."""
 
-HERE = sys.platform == "linux" and sys.version_info >= (3, 11)
+HERE = sys.version_info >= (3, 11) and getattr(sys, "_is_gil_enabled", lambda: True)()
 """Before 3.11, Python looks for signals between almost any two of its steps; since then, only where
-a call has returned, a function begins or a loop goes round."""
+a call has returned, a function begins or a loop goes round. And two threads see what the other one
+does in its order only where there is a GIL."""
 
 Text = Tuple[str, str, str]
 """Stream, cell, text."""
@@ -82,29 +84,39 @@ class Outbox:
 
     def put_text(self, stream: str, cell: str, text: str) -> None:
         """Send text; what ends a line after a pause or an event has left when this returns."""
-        self._queue.append((stream, cell, text))
-        self._waiting += len(text) + ITEM_BYTES
-        if self._waiting > MAX_WAITING_BYTES:
-            self._wait_for_room()
-        elif text[-1] == "\n" and (self._fresh or monotonic() - self._sent > FLUSH_SECONDS):
-            self._fresh = False
-            self.flush()
-        elif self._waiting > self._wake_past:
-            self._ring()
+        try:
+            self._queue.append((stream, cell, text))
+            self._waiting += len(text) + ITEM_BYTES
+            if self._waiting > MAX_WAITING_BYTES:
+                self._wait_for_room()
+            elif text[-1] == "\n" and (self._fresh or monotonic() - self._sent > FLUSH_SECONDS):
+                self._fresh = False
+                self.flush()
+            elif self._waiting > self._wake_past:
+                self._ring()
+        except BaseException:
+            self._hurry()  # it has come behind the first step, and perhaps nothing more is put
+            raise
 
     def put_line(self, line: bytes) -> None:
         """Send a line, at once."""
-        self._queue.append(line)
-        self._waiting += len(line)
-        self._fresh = True
-        if self._waiting > MAX_WAITING_BYTES:
-            self._wait_for_room()
-        elif not self._send_here():
+        try:
+            self._queue.append(line)
+            self._waiting += len(line)
+            self._fresh = True
+            if self._waiting > MAX_WAITING_BYTES:
+                self._wait_for_room()
+            elif not self._send_here():
+                self._hurry()
+        except BaseException:
             self._hurry()
+            raise
 
     def flush(self, patience: float = PATIENCE_SECONDS) -> None:
         """Return when all that was put has left, or after so many seconds; -1 for any time."""
-        if not self._is_sender() and not self._send_here():
+        if self._is_sending():
+            self._hurry()
+        elif not self._send_here():
             left = threading.Lock()
             left.acquire()
             self._queue.append(left)
@@ -112,12 +124,16 @@ class Outbox:
             left.acquire(timeout=patience)
 
     def _wait_for_room(self) -> None:
-        while self._waiting > MAX_WAITING_BYTES and not self._is_sender():
+        while self._waiting > MAX_WAITING_BYTES and not self._is_sending():
             self.flush()
 
-    def _is_sender(self) -> bool:
-        """The collector may call code of the person's in the thread that sends."""
-        return threading.get_ident() == self._thread.ident
+    def _is_sending(self) -> bool:
+        """Whether this thread sends, and so can't wait for that.
+
+        The collector and a debugger may call code of the person's in the midst of it.
+        """
+        me = threading.get_ident()
+        return me == self._thread.ident or (self._here and me == self._main)
 
     def _send_here(self) -> bool:
         """Send what waits, if it is little and the server reads; say whether all of it has left."""
@@ -126,21 +142,27 @@ class Outbox:
         if threading.get_ident() != self._main:
             return False
         removed = self._removed
-        batch = _Batch(self._queue)
-        data = batch.close()
+        batch = _Batch()
+        try:
+            data = batch.fill(self._queue)
+        except (BadMessage, MemoryError, RecursionError):  # it's too deep for that here
+            return False
         if len(data) > MAX_BYTES_HERE or batch.locks:
             return False
-        done = slice(batch.count)
+        done, size = slice(batch.count), len(data)
         sending = map(self._wire.send, [data], [socket.MSG_DONTWAIT])
-        # From here on no call returns, no loop goes round, and nothing is made that the collector
-        # looks after: so nobody comes between the sending and the removal. That is why it is a loop
-        # that leads to the call of `send`.
+        # From here on no call returns and no loop goes round: so no handler comes between the
+        # sending and the removal. That is why it is a loop that leads to the call of `send`.
+        sent = 0
         try:
             self._here = True
             if self._there or self._removed != removed:
                 return False
-            for _ in sending:
-                del self._queue[done]
+            for sent in sending:
+                if sent < size:
+                    self._queue[done] = [data[sent:]]
+                else:
+                    del self._queue[done]
                 self._removed += 1
                 break
         except OSError:
@@ -149,7 +171,7 @@ class Outbox:
             self._here = False
         self._sent = monotonic()
         self._waiting -= batch.size
-        return True
+        return sent == size
 
     # -- the thread that sends
 
@@ -173,12 +195,13 @@ class Outbox:
 
     def _send_there(self) -> None:
         self._urgent = False
-        batch = _Batch(self._queue)
+        batch = _Batch()
+        # Where the wire is closed, this process is about to end. Whatever else is wrong, such as
+        # that there is no room for the bytes: what comes behind them has to leave.
+        with contextlib.suppress(Exception):
+            self._wire.sendall(batch.fill(self._queue))
         if not batch.count:  # the main thread was quicker
             return
-        # Where the wire is closed, this process is about to end; or there is no room for the bytes.
-        with contextlib.suppress(OSError, MemoryError):
-            self._wire.sendall(batch.close())
         del self._queue[: batch.count]
         self._removed += 1
         self._sent = monotonic()
@@ -214,17 +237,22 @@ class Outbox:
 class _Batch:
     """What leaves together, of what is in a queue: texts of one stream and cell are one chunk."""
 
-    def __init__(self, queue: List[Item]) -> None:
+    def __init__(self) -> None:
         self.count = self.size = 0
         self.locks: List[threading.Lock] = []
         self._lines: List[bytes] = []
         self._texts: List[str] = []
         self._stream = self._cell = ""
+
+    def fill(self, queue: List[Item]) -> bytes:
+        """Take what comes first, without removing it: the bytes of it all."""
         for item in queue:
-            self._add(item)
             self.count += 1
+            self._add(item)
             if self.size >= FLUSH_BYTES:
                 break
+        self._end_chunk()
+        return b"".join(self._lines)
 
     def _add(self, item: Item) -> None:
         if isinstance(item, tuple):
@@ -240,11 +268,6 @@ class _Batch:
             self.size += len(item)
         else:
             self.locks.append(item)
-
-    def close(self) -> bytes:
-        """The bytes of it all."""
-        self._end_chunk()
-        return b"".join(self._lines)
 
     def _end_chunk(self) -> None:
         text = "".join(self._texts)

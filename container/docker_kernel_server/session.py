@@ -327,7 +327,8 @@ class Session(Control):
     # -- cells
 
     def _forward(self, item: Pending) -> None:
-        idle = not any(self._queue.sent)
+        if not any(self._queue.sent):
+            self._shortages.begin()
         if self._lost and isinstance(item.request, Execute):
             text = f"{self._lost[0].upper()}{self._lost[1:]}.\n"
             self._emit(Chunk(item.request.id, text, "stderr"))
@@ -340,8 +341,6 @@ class Session(Control):
             return
         if self._link is not None:
             self._link.send(line)
-        if idle:  # behind that: nothing runs out sooner than this takes
-            self._shortages.begin()
         self._queue.mark_sent(item)
 
     def signal(self, request: Request, number: int) -> None:
