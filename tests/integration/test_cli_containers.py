@@ -151,7 +151,7 @@ def test_ps_names_the_kernel_and_the_notebook_and_sees_when_the_owner_is_dead(
 
     with subprocess.Popen(
         [sys.executable, "-c", WAIT, "-f", "/run/kernel-4711.json"],
-        env={**os.environ, "JPY_SESSION_NAME": "/work/a.ipynb"},
+        env={**os.environ, "JPY_SESSION_NAME": "/home/me/a.ipynb"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -161,7 +161,7 @@ def test_ps_names_the_kernel_and_the_notebook_and_sees_when_the_owner_is_dead(
         name = made("docker-kernel-dk7e7704", owner)
         (item,) = look(name)
         process.kill()
-    assert (item.kernel, item.notebook, item.owner_is) == ("4711", "/work/a.ipynb", "alive")
+    assert (item.kernel, item.notebook, item.owner_is) == ("4711", "/home/me/a.ipynb", "alive")
     # Whoever starts a kernel on this engine sweeps it: then it isn't there at all.
     assert [item.owner_is for item in look(name)] in (["dead"], [])
 
