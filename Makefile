@@ -22,6 +22,8 @@ $(STAMP): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) can't make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	@# pip compiles what it installs, but nothing that is editable; without, a start takes 0.07 s longer.
+	@$(BIN)/python -m compileall -q docker_kernel magics container
 	@touch $@
 
 engine: $(STAMP)  ## start a throw-away Docker engine where there is none, and leave it on

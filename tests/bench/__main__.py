@@ -88,7 +88,9 @@ def clean_surroundings() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in list(os.environ):
-        if name.startswith("DOCKER_KERNEL_") and not name.startswith("DOCKER_KERNEL_TEST_"):
+        ours = name.startswith("DOCKER_KERNEL_") and not name.startswith("DOCKER_KERNEL_TEST_")
+        # With PYTHONDONTWRITEBYTECODE, for one, what isn't compiled yet is so at each start.
+        if ours or name.startswith("PYTHON"):
             del os.environ[name]
     if engine_host(os.environ) is None:
         os.environ.pop("DOCKER_HOST", None)
