@@ -65,8 +65,9 @@ class SessionKernel(SubshellKernel):
         """Send a request, publish its events, wait for its end."""
         self._router.expect(request.id, asker)
         call = client.request(request, self._on_event)
-        # In the thread that reads, so that what a quick cell has printed doesn't wait for ours.
-        call.future.add_done_callback(lambda _: self._iopub.flush())
+        # In the thread that reads, so that what a quick cell has printed doesn't wait for ours; nor
+        # does the thread that sends it wait for Python's lock, which ours would have.
+        call.future.add_done_callback(lambda _: self._iopub.settle())
         try:
             return await asyncio.wrap_future(call.future)
         finally:

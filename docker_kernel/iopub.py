@@ -39,6 +39,19 @@ DRAIN_SECONDS = 10.0
 Parent = dict[str, Any]
 
 
+class _Parcel:
+    """Takes a message in a socket's place: packed, so that it needs only be sent."""
+
+    def __init__(self, weight: int) -> None:
+        self.weight = weight
+        self.frames: list[Any] = []
+        self.copy = True
+
+    def send_multipart(self, frames: list[Any], copy: bool) -> None:
+        """Called by a session that sends to it."""
+        self.frames, self.copy = frames, copy
+
+
 class IOPub:
     """Publishes outputs. Ends with `close`."""
 
@@ -51,6 +64,8 @@ class IOPub:
         self._held_chars = 0
         self._held_for: tuple[Parent, str] = ({}, "")
         self._held_since = 0.0
+        self._parcel: _Parcel | None = None
+        """What is held, where that is one text."""
         self._asleep = False
         """Whether the timer's thread has to be woken for a text."""
         self._unsent = 0
@@ -95,13 +110,16 @@ class IOPub:
 
     def settle(self) -> None:
         """Send what is held back, and return when ZeroMQ has all that was sent."""
-        self.flush()
-        self._drain()
+        with self._changed:
+            self._send_held()
+            if self._unsent:
+                self._drain()
 
     def _drain(self) -> None:
         sent = threading.Event()
         self._thread.schedule(sent.set)  # type: ignore[no-untyped-call]
         sent.wait(DRAIN_SECONDS)
+        self._unsent = self._unsent_chars = 0
 
     def close(self) -> None:
         """Send what is held back, and end the thread."""
@@ -122,6 +140,10 @@ class IOPub:
             self._held_since = time.monotonic()
             if self._asleep:
                 self._changed.notify()
+            # Most cells print once, and a moment passes until they have ended.
+            self._parcel = self._pack(output, parent) if len(text) < MAX_JOINED_CHARS else None
+        else:
+            self._parcel = None
         self._held.append(text)
         self._held_chars += len(text)
         if self._held_chars >= MAX_JOINED_CHARS:
@@ -132,26 +154,38 @@ class IOPub:
             parent, name = self._held_for
             # A text by itself may know how it was quoted.
             text = self._held[0] if len(self._held) == 1 else "".join(self._held)
+            parcel, self._parcel = self._parcel, None
             self._held.clear()
             self._held_chars = 0
-            self._send(stream(name, text), parent)
+            self._send_parcel(parcel or self._pack(stream(name, text), parent))
 
     def _send(self, output: Output, parent: Parent) -> None:
-        try:
-            self._serialize(output, output.content, parent)
-        except UnicodeEncodeError:  # a lone surrogate; nothing was sent
-            self._serialize(output, sendable(output.content), parent)
+        self._send_parcel(self._pack(output, parent))
+
+    def _send_parcel(self, parcel: _Parcel) -> None:
+        self._thread.send_multipart(  # type: ignore[no-untyped-call]
+            parcel.frames, copy=parcel.copy
+        )
         self._unsent += 1
-        self._unsent_chars += _weight(output)
+        self._unsent_chars += parcel.weight
         if self._unsent >= MAX_UNSENT_MESSAGES or self._unsent_chars >= MAX_UNSENT_CHARS:
             self._drain()
-            self._unsent = self._unsent_chars = 0
 
-    def _serialize(self, output: Output, content: dict[str, Any], parent: Parent) -> None:
+    def _pack(self, output: Output, parent: Parent) -> _Parcel:
+        parcel = _Parcel(_weight(output))
+        try:
+            self._serialize(output, output.content, parent, parcel)
+        except UnicodeEncodeError:  # a lone surrogate
+            self._serialize(output, sendable(output.content), parent, parcel)
+        return parcel
+
+    def _serialize(
+        self, output: Output, content: dict[str, Any], parent: Parent, parcel: _Parcel
+    ) -> None:
         # A session packs what isn't packed yet, and takes longer for a long text.
         packed: Any = dump_utf8(content) if self._session.none == b"{}" else content
         self._session.send(
-            self._thread.background_socket,  # type: ignore[arg-type]
+            parcel,  # type: ignore[arg-type]
             output.msg_type,
             packed,
             parent=parent,
