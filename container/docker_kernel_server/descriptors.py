@@ -36,17 +36,17 @@ class CellPipes:
                 raise
 
     def _open(self, cell: str) -> None:
-        with contextlib.ExitStack() as stack:
-            pipes = {}
-            for fd in DESCRIPTORS.values():
-                pipes[fd] = _pipe()
-                for end in pipes[fd]:
-                    stack.callback(os.close, end)
-            for fd, (_, write) in pipes.items():
+        ends = array.array("i")
+        try:
+            for _ in DESCRIPTORS:
+                ends.extend(_pipe())
+            for fd, write in zip(DESCRIPTORS.values(), ends[1::2]):
                 os.dup2(write, fd)
-            ends = array.array("i", [read for read, _ in pipes.values()])
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, ends)
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, ends[::2])
             self._server.sendmsg([cell.encode("utf-8") + b"\n"], [rights])
+        finally:
+            for end in ends:
+                os.close(end)
 
 
 def _pipe() -> Tuple[int, int]:

@@ -229,6 +229,20 @@ class Worker(Console):
             self._idle.cancel()
 
     async def _handle(self, request: Request) -> None:
+        if isinstance(request, Execute):
+            with self._victim.working():
+                await self._serve(request)
+            # The cell may have installed a package in the same tick of the clock in which its
+            # folder was last read. Here, where nobody waits for it; and what a finder of the
+            # person's own raises must not end the session.
+            with contextlib.suppress(Exception):
+                importlib.invalidate_caches()
+        else:
+            await self._serve(request)
+        if self._shell.exit_requested:
+            self._main.put(None)  # it may be waiting, and this one be a subshell
+
+    async def _serve(self, request: Request) -> None:
         started = time.perf_counter()
         _forget_cancellation()
         self._output.enter(request.id)
@@ -239,8 +253,7 @@ class Worker(Console):
         result: Any = None
         try:
             if isinstance(request, Execute):
-                with self._victim.working():
-                    result = await self._execute(request)
+                result = await self._execute(request)
                 if result["status"] != "ok":
                     interrupted = self._interrupts.came and not request.subshell
                     status, reason = 1, "interrupt" if interrupted else "error"
@@ -256,14 +269,6 @@ class Worker(Console):
             os._exit(0)
         seconds = time.perf_counter() - started
         self._finish(Final(request.id, status, reason, result, code, seconds))
-        if isinstance(request, Execute):
-            # The cell may have installed a package in the same tick of the clock in which its
-            # folder was last read. Here, where nobody waits for it; and what a finder of the
-            # person's own raises must not end the session.
-            with contextlib.suppress(Exception):
-                importlib.invalidate_caches()
-        if self._shell.exit_requested:
-            self._main.put(None)  # it may be waiting, and this one be a subshell
 
     async def _execute(self, request: Execute) -> Reply:
         put_back(self._streams)
