@@ -147,6 +147,16 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
         self.forget_error()
         return super().run_cell(*args, **kwargs)
 
+    def should_run_async(
+        self, raw_cell: str, *, transformed_cell: Optional[str] = None, **others: Any
+    ) -> bool:
+        """Whether the cell awaits. Without these words it doesn't, and IPython, which compiles it
+        to find out, twice, needn't look."""
+        code = transformed_cell
+        if code is not None and "await" not in code and "async" not in code:
+            return False
+        return bool(super().should_run_async(raw_cell, transformed_cell=transformed_cell, **others))
+
     def hand_over(self, raw_cell: str, transformed: str) -> None:
         """What `run_cell` would have to transform once more, which is a good part of its time."""
         self.state.transformed = (raw_cell, transformed)
