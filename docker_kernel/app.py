@@ -74,6 +74,15 @@ class DockerKernelApp(IPKernelApp):
     def _capture_fd_output_default(self) -> bool:
         return False
 
+    def get_default_logging_config(self) -> dict[str, Any]:
+        """As in traitlets, but for what the console would drop: ipykernel writes down all of each
+        message, which takes each cell some of its time. Other handlers may want it."""
+        config: dict[str, Any] = super().get_default_logging_config()
+        if self.log_level and not self.logging_config:
+            for logger in config.get("loggers", {}).values():
+                logger["level"] = self.log_level
+        return config
+
     def init_sockets(self) -> None:
         """As in ipykernel; what was listened on and no channel wants is closed."""
         super().init_sockets()  # type: ignore[no-untyped-call]

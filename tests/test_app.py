@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from docker_kernel.app import DockerKernelApp
 from kernels import PATIENCE, Kernel
 from system import wait_until
 from wire import Server
@@ -50,6 +53,21 @@ def test_threads_that_send_end_before_the_thread_that_they_send_to(tmp_path: Pat
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "Heartbeat, IOPub, MainThread\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "debugs"),
+    [
+        ({}, False),
+        ({"log_level": "INFO"}, False),
+        ({"log_level": logging.DEBUG}, True),
+        ({"log_level": 0}, True),
+        ({"logging_config": {"handlers": {"console": {"level": "DEBUG"}}}}, True),
+    ],
+)
+def test_what_nobody_logs_is_not_written_down(settings: dict[str, Any], debugs: bool) -> None:
+    """Each message would be, whole; but not what a handler of the person's own may want."""
+    assert DockerKernelApp(**settings).log.isEnabledFor(logging.DEBUG) is debugs
 
 
 def test_sigterm_while_a_cell_asks_for_input(
