@@ -31,6 +31,8 @@ class Channel:
         self._out: Deque[memoryview] = deque()
         self._open = True
         self._paused = False
+        self._waits = False
+        """Whether the loop tells when the other side has read."""
         self._loop.add_reader(sock, self._read)
 
     def send(self, data: bytes) -> None:
@@ -83,6 +85,7 @@ class Channel:
             try:
                 sent = self._sock.send(self._out[0])
             except (BlockingIOError, InterruptedError):
+                self._waits = True
                 self._loop.add_writer(self._sock, self._write)
                 return
             except OSError:
@@ -93,7 +96,9 @@ class Channel:
                 self._out[0] = self._out[0][sent:]
             else:
                 self._out.popleft()
-        self._loop.remove_writer(self._sock)
+        if self._waits:
+            self._waits = False
+            self._loop.remove_writer(self._sock)
 
 
 class OutputPipe:
