@@ -109,8 +109,7 @@ def load_line(line: bytes, quoted: bool = False) -> Dict[str, Any]:
     if excess := _excess(line):
         raise BadLine(f"a line {excess}")
     try:
-        text = line.decode("utf-8")
-        value = (quoted and _load_quoted(line, text)) or _DECODER.decode(text)
+        value = (quoted and _load_quoted(line)) or _DECODER.decode(line.decode("utf-8"))
     except UnicodeDecodeError as exc:
         raise BadLine(f"a line is not UTF-8: {exc.reason} at byte {exc.start}") from exc
     except ValueError as exc:
@@ -132,32 +131,34 @@ class Quoted(str):
         return str, (str(self),)
 
 
-def _load_quoted(line: bytes, text: str) -> Dict[str, Any]:
+def _load_quoted(line: bytes) -> Dict[str, Any]:
     """The object, with its first long text `Quoted`; {} where that isn't found at sight.
 
     That text and the rest are read apart, the rest with a constant in its place. It is a text to
     whoever reads the line, and no part of another one, as no quote before it is escaped.
     """
-    head = _HEAD.match(text) if len(text) > LONG_CHARS and text.isascii() else None
+    head = _HEAD.match(line) if len(line) > LONG_CHARS and line.isascii() else None
     if head is None:
         return {}
     begin = head.end() - 1
     try:
+        text = line.decode("ascii")
         long, end = _DECODER.raw_decode(text, begin)
         if len(long) <= LONG_CHARS or not long.isascii():  # it may have lone surrogates
             return {}
+        rest = f"{text[:begin]}NaN{text[end:]}"
+        # Given back before as much is taken again: fresh memory takes longer than all the rest.
+        del text
         found = Quoted(long)
         found.json = memoryview(line)[begin:end]
         constants = [found]  # any other one is one too many
-        value: Dict[str, Any] = _decoder(lambda _: constants.pop()).decode(
-            f"{text[:begin]}NaN{text[end:]}"
-        )
+        value: Dict[str, Any] = _decoder(lambda _: constants.pop()).decode(rest)
     except (ValueError, IndexError):
         return {}
     return value
 
 
-_HEAD = re.compile(r'\{("[^"\\]{0,200}":("[^"\\]{0,200}",|\{)){0,20}"[^"\\]{0,200}":"')
+_HEAD = re.compile(rb'\{("[^"\\]{0,200}":("[^"\\]{0,200}",|\{)){0,20}"[^"\\]{0,200}":"')
 """What stands before a long text, up to its quote."""
 
 
