@@ -75,8 +75,8 @@ class DockerKernelApp(IPKernelApp):
         return False
 
     def get_default_logging_config(self) -> dict[str, Any]:
-        """As in traitlets, but for what the console would drop: ipykernel writes down all of each
-        message, which takes each cell some of its time. Other handlers may want it."""
+        """As in traitlets, but that what the console would drop isn't made: ipykernel logs each
+        message several times over. Where handlers are configured, they may want it."""
         config: dict[str, Any] = super().get_default_logging_config()
         if self.log_level and not self.logging_config:
             for logger in config.get("loggers", {}).values():

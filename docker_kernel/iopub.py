@@ -26,6 +26,9 @@ JOIN_SECONDS = 0.02
 MAX_JOINED_CHARS = 128 * 1024
 """Joined text isn't held back past this length."""
 
+MAX_AHEAD_CHARS = 8 * 1024
+"""A text that is held back is packed already, up to this length; in vain where more joins it."""
+
 MAX_UNSENT_MESSAGES = 100
 MAX_UNSENT_CHARS = 4 * 1024 * 1024
 """What may wait for the iopub thread; at either bound the caller waits too."""
@@ -65,7 +68,7 @@ class IOPub:
         self._held_for: tuple[Parent, str] = ({}, "")
         self._held_since = 0.0
         self._parcel: _Parcel | None = None
-        """What is held, where that is one text."""
+        """What is held, where that is one short text."""
         self._asleep = False
         """Whether the timer's thread has to be woken for a text."""
         self._unsent = 0
@@ -109,7 +112,10 @@ class IOPub:
             self._send_held()
 
     def settle(self) -> None:
-        """Send what is held back, and return when ZeroMQ has all that was sent."""
+        """Send what is held back, and return when ZeroMQ has all that was sent.
+
+        Whoever publishes meanwhile waits, too.
+        """
         with self._changed:
             self._send_held()
             if self._unsent:
@@ -140,8 +146,8 @@ class IOPub:
             self._held_since = time.monotonic()
             if self._asleep:
                 self._changed.notify()
-            # Most cells print once, and a moment passes until they have ended.
-            self._parcel = self._pack(output, parent) if len(text) < MAX_JOINED_CHARS else None
+            # Most cells print once and little, and a moment passes until they have ended.
+            self._parcel = self._pack(output, parent) if len(text) <= MAX_AHEAD_CHARS else None
         else:
             self._parcel = None
         self._held.append(text)

@@ -126,6 +126,16 @@ def test_an_announcement_that_cannot_be_sent_keeps_no_other_back(channel: Channe
     assert channel.next() == ("stream", "a", "another cell")
 
 
+def test_lone_surrogates(channel: Channel) -> None:
+    """O1: which UTF-8 can't write, in a text by itself and in one that is joined."""
+    for texts in (["a\ud800"], ["b", "c\ud800"], ["d\ud800", "e"]):
+        with channel.iopub._changed:
+            for text in texts:
+                channel.iopub.publish(outputs.stream("stdout", text), PARENT)
+            channel.iopub.flush()
+    assert [channel.next()[1] for _ in range(3)] == ["a\ufffd", "bc\ufffd", "d\ufffde"]
+
+
 def test_flush_sends_at_once(channel: Channel) -> None:
     with channel.iopub._changed:
         channel.iopub.publish(outputs.stream("stdout", "a"), PARENT)

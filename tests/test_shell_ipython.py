@@ -436,24 +436,6 @@ def test_completion_counts_characters(session: Session) -> None:
     assert "print" in reply["matches"]
 
 
-def test_garbage_is_looked_for_again_after_a_completion(session: Session) -> None:
-    """K5: also where an object of the person's own fails, and not where nobody wants it."""
-    seen = """
-import gc
-class Seen:
-    def __dir__(self):
-        at.append(gc.get_threshold()[0])
-        raise ValueError
-seen, at = Seen(), []
-"""
-    session.ok(seen)
-    for young in (0, 650):
-        session.ok(f"gc.set_threshold({young}, 11, 12)")
-        session.ask("complete", code="seen.", cursor_pos=5)
-        assert session.ok("gc.get_threshold()").value == f"({young}, 11, 12)"
-    assert session.ok("set(at)").value == "{0}"
-
-
 def test_a_cursor_outside_of_the_code_harms_nothing(session: Session) -> None:
     """P3"""
     for kind in ("complete", "inspect"):

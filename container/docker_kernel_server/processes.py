@@ -174,25 +174,24 @@ class Victim:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        self._works = 0
+        self._cells: Set[str] = set()
         self._lock = threading.Lock()
         self._idle, self._busy = raised_oom_score(IDLE_OOM), raised_oom_score(BUSY_OOM)
         expose_to_oom(self._pid, self._idle)
 
-    @contextlib.contextmanager
-    def working(self) -> Iterator[None]:
-        """While a cell runs; there may be several at a time."""
-        self._count(1)
-        try:
-            yield
-        finally:
-            self._count(-1)
-
-    def _count(self, change: int) -> None:
+    def begin(self, cell: str) -> None:
+        """A cell runs; there may be several at a time."""
         with self._lock:
-            before, self._works = self._works, self._works + change
-            if not before or not self._works:
-                expose_to_oom(self._pid, self._busy if self._works else self._idle)
+            if not self._cells:
+                expose_to_oom(self._pid, self._busy)
+            self._cells.add(cell)
+
+    def end(self, cell: str) -> None:
+        """It has ended, or has never begun."""
+        with self._lock:
+            self._cells.discard(cell)
+            if not self._cells:
+                expose_to_oom(self._pid, self._idle)
 
 
 def _rows(proc: str) -> Iterator[Tuple[int, List[bytes]]]:

@@ -229,16 +229,17 @@ class Worker(Console):
             self._idle.cancel()
 
     async def _handle(self, request: Request) -> None:
-        if isinstance(request, Execute):
-            with self._victim.working():
-                await self._serve(request)
-            # The cell may have installed a package in the same tick of the clock in which its
-            # folder was last read. Here, where nobody waits for it; and what a finder of the
+        try:
+            await self._serve(request)
+        finally:
+            # Here, where nobody waits for it; and what a signal's handler or a finder of the
             # person's own raises must not end the session.
             with contextlib.suppress(Exception):
-                importlib.invalidate_caches()
-        else:
-            await self._serve(request)
+                if isinstance(request, Execute):
+                    self._victim.end(request.id)
+                    # The cell may have installed a package in the same tick of the clock in which
+                    # its folder was last read.
+                    importlib.invalidate_caches()
         if self._shell.exit_requested:
             self._main.put(None)  # it may be waiting, and this one be a subshell
 
@@ -253,6 +254,7 @@ class Worker(Console):
         result: Any = None
         try:
             if isinstance(request, Execute):
+                self._victim.begin(request.id)
                 result = await self._execute(request)
                 if result["status"] != "ok":
                     interrupted = self._interrupts.came and not request.subshell

@@ -150,8 +150,8 @@ class ZMQInteractiveShell(InteractiveShell):  # type: ignore[misc]
     def should_run_async(
         self, raw_cell: str, *, transformed_cell: Optional[str] = None, **others: Any
     ) -> bool:
-        """Whether the cell awaits. Without these words it doesn't, and IPython, which compiles it
-        to find out, twice, needn't look."""
+        """Whether the cell awaits. IPython asks twice for each, and compiles it each time; without
+        one of two words in it, it doesn't."""
         code = transformed_cell
         if code is not None and "await" not in code and "async" not in code:
             return False

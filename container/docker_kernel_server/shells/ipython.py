@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import inspect
 import pdb
 import sys
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, List, Optional
 
 import IPython
 from IPython.core import debugger
@@ -34,23 +32,6 @@ def _make_comms(console: Console) -> Any:
         from .nocomms import NoComms
 
         return NoComms()
-
-
-@contextlib.contextmanager
-def _collecting_later() -> Iterator[None]:
-    """Look for garbage when this has ended: in the midst of a completion it takes a tenth of it.
-
-    By the threshold, as the collector that is switched off is on again after jedi has read a file.
-    """
-    young, *older = gc.get_threshold()
-    if not young:  # the person's code has switched it off, or a subshell completes just now
-        yield
-        return
-    gc.set_threshold(0, *older)
-    try:
-        yield
-    finally:
-        gc.set_threshold(young, *older)
 
 
 class IPythonShell(Shell):
@@ -175,7 +156,7 @@ class IPythonShell(Shell):
         return reply
 
     def complete(self, request: Complete) -> Reply:
-        with provisionalcompleter(), _collecting_later():
+        with provisionalcompleter():
             raw = self.shell.Completer.completions(request.code, request.cursor_pos)
             found = list(rectify_completions(request.code, raw))
         start = found[0].start if found else request.cursor_pos
