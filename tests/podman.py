@@ -66,10 +66,12 @@ def program() -> str:
     """Podman, installed where that can be. Raises CannotError."""
     if not is_root():
         raise CannotError("the tests' Podman needs root")
-    if system_tool("podman") is None:
-        if not on_debian():
-            raise CannotError("there is no Podman on this machine")
-        apt_install(*PACKAGES)
+    # Debian's Podman comes without its init where the machine has another one.
+    if on_debian():
+        if not (system_tool("podman") and system_tool("catatonit")):
+            apt_install(*PACKAGES)
+    elif system_tool("podman") is None:
+        raise CannotError("there is no Podman on this machine")
     return system_tool("podman") or "podman"
 
 
