@@ -29,7 +29,7 @@ import time
 import traceback
 import warnings
 from collections import OrderedDict
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional
 
 from . import installed, processes, variables
 from .descriptors import CellPipes, flush_foreign_buffers
@@ -57,7 +57,8 @@ from .messages import (
 )
 from .output import Output, install_streams, put_back
 from .packages import Choice, prepare_errors
-from .shells import Console, Reply, Shell
+from .shells import Console, Reply
+from .shells.choosing import make_shell
 from .surroundings import surroundings
 
 READ_BYTES = 256 * 1024
@@ -111,7 +112,7 @@ class Worker(Console):
         self._asking = threading.Lock()
         self._pipes.open("")
         self._streams = install_streams(self._output)
-        self._shell, self._notes = _make_shell(self, choice)
+        self._shell, self._notes = make_shell(self, choice)
         # Where the lent packages came first, what is imported from now on is the image's own.
         self._rest: Optional[Iterator[None]]
         self._rest = prepare_errors() if self._shell.name == "ipython" and choice.later else None
@@ -405,28 +406,3 @@ def _forget_cancellation() -> None:
     if task is not None and sys.version_info >= (3, 11):
         while task.cancelling():
             task.uncancel()
-
-
-def _make_shell(console: Console, choice: Choice) -> Tuple[Shell, List[str]]:
-    """The shell, and what the person should be told about it."""
-    notes = [choice.note] if choice.note else []
-    # Where there was none, the person may have installed one since.
-    if not choice.ipython and not installed.is_new("IPython"):
-        return _plain(console), notes
-    try:
-        from .shells.ipython import IPythonShell
-
-        return IPythonShell(console), notes if choice.ipython else []
-    except Exception as exc:  # noqa: BLE001 - whatever is wrong with it, a session there must be
-        note = (
-            f"IPython could not start ({type(exc).__name__}: {exc}), so the plain shell serves. "
-            "Type: %pip install --upgrade ipython, then restart the kernel."
-        )
-        return _plain(console), [*notes, note]
-
-
-def _plain(console: Console) -> Shell:
-    # Imported here: each of the two must load where the other can't.
-    from .shells.plain import PlainShell
-
-    return PlainShell(console)
